@@ -1,0 +1,38 @@
+/** Amounts. Everything inside is millisatoshi; sats are for showing only. */
+declare const unit: unique symbol
+/** Thousandths of a satoshi, a safe integer >= 0: exact up to 90 071 BTC. */
+export type Msat = number & { readonly [unit]: 'msat' }
+
+/** What an offer is priced in; peers trade only in the same money. Example: `sandbox:<relay key>`. */
+export type Money = 'bitcoin' | 'testnet' | `regtest:${string}` | `sandbox:${string}`
+
+export const MIB = 1024 * 1024
+export const ZERO = 0 as Msat
+
+/** @throws RangeError when `value` is not a safe integer >= 0. */
+export function msat(value: number): Msat {
+  if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`not an amount in msat: ${value}`)
+  return value as Msat
+}
+
+export function parseMoney(text: string): Money | undefined {
+  if (text === 'bitcoin' || text === 'testnet') return text
+  return /^(regtest|sandbox):[\x21-\x7e]{1,200}$/.test(text) ? (text as Money) : undefined
+}
+
+/** Price of `bytes` at `perMiB` (msat per MiB), rounded up to a whole msat. Exact for any safe input. */
+export function priceOf(bytes: number, perMiB: Msat): Msat {
+  return msat(Number((BigInt(bytes) * BigInt(perMiB) + BigInt(MIB - 1)) / BigInt(MIB)))
+}
+
+export const sum = (amounts: Iterable<Msat>): Msat => {
+  let total = 0
+  for (const amount of amounts) total += amount
+  return msat(total)
+}
+
+/** The words for an amount's unit, never bare "sats" for money that buys nothing elsewhere. */
+export function unitOf(money: Money): 'sats' | 'play sats' | 'test sats' {
+  if (money === 'bitcoin') return 'sats'
+  return money.startsWith('sandbox:') ? 'play sats' : 'test sats'
+}

@@ -1,0 +1,205 @@
+/**
+ * What the rest of the product sees of the swarm: one `Swarm` a process or tab, a `Session` per release,
+ * a `Download` that buys into it and a `Shop` that sells from it. Library types stop behind this file.
+ */
+import type { Bytes, InfoHash, PartyKey, Sha256Hex, VendorId } from '../../core/bytes.ts'
+import type { Live } from '../../core/live.ts'
+import type { Money, Msat } from '../../core/money/msat.ts'
+import type { SecretKey } from '../../core/nostr/event.ts'
+import type { Receipt } from '../../core/exchange/receipt.ts'
+import type { SellerSum, WindowRow } from '../../core/rollout/messages.ts'
+import type { Wallet } from '../wallet/wallet.ts'
+
+export type Identity = Readonly<{ key: PartyKey; secret: SecretKey }>
+
+/** Where a release's bytes lie: parsed from the .torrent and proven against the signed `piecesRoot`. */
+export type Metainfo = Readonly<{
+  infoHash: InfoHash
+  /** The .torrent file. */
+  torrent: Bytes
+  name: string
+  length: number
+  pieceLength: number
+  pieces: number
+  piecesRoot: Sha256Hex
+  /** SHA-256 subtree root of each piece, 32 bytes each (BEP 52 piece layer). */
+  layer: Bytes
+}>
+
+/** One artifact's bytes on disk (a file, or OPFS in a tab) and which pieces of them are proven. */
+export interface PieceStore {
+  readonly have: Uint8Array // bitfield, BEP 3 order; changes in place
+  read(offset: number, length: number): Promise<Bytes>
+  /** Durable when it resolves; then the piece's bit is set. */
+  write(piece: number, bytes: Uint8Array): Promise<void>
+  /** Bytes written to the medium so far, for the report. */
+  readonly bytesWritten: number
+  close(): Promise<void>
+  destroy(): Promise<void>
+}
+
+/** Small durable records: purchases under way, receipts, seller's secrets. Keys are `[a-z0-9/-]+`. */
+export interface Journal {
+  put(key: string, value: Uint8Array): Promise<void> // fsynced when it resolves
+  get(key: string): Promise<Bytes | undefined>
+  delete(key: string): Promise<void>
+  keys(prefix: string): Promise<string[]>
+}
+
+export type SwarmOptions = Readonly<{
+  identity: Identity
+  iceServers: readonly { urls: string | string[]; username?: string; credential?: string }[]
+  trackers: readonly string[]
+}>
+
+export interface Swarm {
+  /** Joins with bytes that may be partly or wholly there. One session per info-hash; joining twice is an error. */
+  join(meta: Metainfo, store: PieceStore, vendor: SessionVendor): Promise<Session>
+  close(): Promise<void>
+}
+
+export type SessionVendor = Readonly<{
+  vendor: VendorId
+  /** The newest vendor-signed RELEASE event known, carried in each handshake as a floor. */
+  floor: () => string | undefined
+  /** A peer showed this RELEASE event (unverified). */
+  onFloor?: (eventJson: string) => void
+}>
+
+export interface Session {
+  readonly meta: Metainfo
+  readonly store: PieceStore
+  /** Peers connected, and full copies among them (this one not counted). */
+  readonly peers: Live<Readonly<{ connected: number; fullCopies: number; provenKeys: readonly PartyKey[] }>>
+  leave(): Promise<void>
+}
+
+export type BuyPolicy = Readonly<{
+  priceCap: Msat // per MiB
+  budget: Msat // for this release, fees included
+  /** At stake with one key that has settled; one that has not: one piece's price. */
+  riskBudget: Msat
+  /** At stake with all unproven keys together, for this release. */
+  unprovenBudget: Msat
+  lockedTimeoutMs: number
+  approved: readonly PartyKey[]
+}>
+
+export type SellPolicy = Readonly<{
+  price: Msat // per MiB; 0 gives to everyone
+  /** First copies free: to whom, and how many different keys. */
+  gifts: Readonly<{ to: 'nobody' | 'approved' | 'distributors'; copies: number }>
+  approved: readonly PartyKey[]
+  unpaidBytes: number
+  unprovenBytes: number
+  uploadBps?: number
+}>
+
+export type DownloadState =
+  | { tag: 'looking' } // no seller has what we lack
+  | { tag: 'buying' }
+  | { tag: 'waiting'; why: 'funds'; needMsat: Msat }
+  | { tag: 'waiting'; why: 'price' | 'money' | 'budget' | 'payment' | 'wallet'; text: string }
+  | { tag: 'stopped' }
+  | { tag: 'complete' } // all pieces proven; every payment settled or given up
+
+export type DownloadSnapshot = Readonly<{
+  state: DownloadState
+  have: number
+  pieces: number
+  rateBps: number
+  paid: Msat
+  fees: Msat
+  /** Locked in payments whose outcome is open. */
+  locked: Msat
+  sellers: readonly SellerSum[]
+  /** In order of purchase. */
+  windows: readonly WindowRow[]
+  boughtTwice: number
+}>
+
+export interface Download extends Live<DownloadSnapshot> {
+  start(): Promise<void>
+  stop(): Promise<void>
+  /** Resolves when all pieces are proven. */
+  readonly complete: Promise<void>
+  /** Resolves when no payment is open any more. */
+  readonly settled: Promise<void>
+  receipts(): readonly Receipt[]
+  /** A payment that settled after `settled`... or after a restart: for the addendum. */
+  onLate(run: (receipt: Receipt, row: WindowRow) => void): () => void
+  onFraud(run: (proof: Uint8Array, seller: PartyKey) => void): () => void
+}
+
+export type SaleRow = Readonly<{
+  id: string
+  buyer: PartyKey
+  pieces: number
+  sentPieces: number
+  state: 'sending' | 'waiting' | 'paid' | 'given' | 'expired' | 'dropped'
+  amount: Msat
+  at: number
+}>
+
+export type ShopSnapshot = Readonly<{
+  money: Money | undefined
+  trouble?: string
+  uploadedBytes: number
+  soldPieces: number
+  earned: Msat
+  unpaidBytes: number
+  rateBps: number
+  /** Latest first, at most 50. */
+  sales: readonly SaleRow[]
+  giftsLeft: number
+}>
+
+export interface Shop extends Live<ShopSnapshot> {
+  start(): Promise<void>
+  setPolicy(policy: SellPolicy): void
+  /** Stops taking requests; unsettled sales stay in the journal. */
+  stop(): Promise<void>
+}
+
+export type DownloadDeps = Readonly<{
+  session: Session
+  identity: Identity
+  journal: Journal
+  /** Without one only gifts and free pieces are taken. */
+  wallet?: Wallet
+  policy: BuyPolicy
+  nowMs: () => number
+  log?: (event: string, detail: Readonly<Record<string, unknown>>) => void
+}>
+
+export type ShopDeps = Readonly<{
+  session: Session
+  identity: Identity
+  journal: Journal
+  wallet?: Wallet
+  policy: SellPolicy
+  nowMs: () => number
+  log?: (event: string, detail: Readonly<Record<string, unknown>>) => void
+  /** Called with the signed OFFER event whenever it changes, to be published. */
+  publishOffer?: (eventJson: string) => void
+}>
+
+/** `swarm.ts` exports `createSwarm`, `download.ts` `createDownload`, `shop.ts` `createShop`. */
+export type CreateSwarm = (options: SwarmOptions) => Promise<Swarm>
+export type CreateDownload = (deps: DownloadDeps) => Download
+export type CreateShop = (deps: ShopDeps) => Shop
+
+/** `hash-artifact.ts`. Reads once, in order; the piece length follows from the length. */
+export type HashArtifact = (
+  source: ByteSource,
+  name: string,
+  trackers: readonly string[],
+  onProgress?: (pieces: number, of: number) => void,
+) => Promise<{ meta: Metainfo; sha256: Sha256Hex; magnet: string }>
+export type ByteSource = { length: number; read(offset: number, length: number): Promise<Uint8Array> }
+
+/** `core/swarm/metainfo.ts`. Parses a .torrent and proves its layer into the signed root, or throws a `MetainfoError` that says why. */
+export type ReadMetainfo = (
+  torrent: Uint8Array,
+  signed: { infoHash: InfoHash; piecesRoot: Sha256Hex; bytes: number; pieceLength: number },
+) => Metainfo
