@@ -1,0 +1,45 @@
+/** Files that are there whole or not at all, after a power cut too: tmp, fsync, rename, fsync of the directory. */
+import { open, mkdir, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { storageError } from './errors.ts'
+
+let serial = 0
+/** A name beside `path` that no other writer of this process uses. */
+export const temporaryName = (path: string): string => `${path}.${process.pid}-${++serial}.tmp`
+
+export async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Puts `bytes` at `path` atomically and durably; `mode` defaults to 0600. */
+export async function writeDurably(path: string, bytes: Uint8Array | string, mode = 0o600): Promise<void> {
+  const tmp = temporaryName(path)
+  try {
+    const handle = await open(tmp, 'wx', mode)
+    try {
+      await handle.writeFile(bytes)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(tmp, path)
+    await syncDirectory(dirname(path))
+  } catch (error) {
+    await rm(tmp, { force: true }).catch(() => undefined)
+    throw storageError(error, path)
+  }
+}
+
+/** Makes a directory of the owner's (0700), with its parents, or says in words why not. */
+export async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw storageError(error, path)
+  }
+}
