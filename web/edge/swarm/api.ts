@@ -13,18 +13,8 @@ import type { Wallet } from '../wallet/wallet.ts'
 export type Identity = Readonly<{ key: PartyKey; secret: SecretKey }>
 
 /** Where a release's bytes lie: parsed from the .torrent and proven against the signed `piecesRoot`. */
-export type Metainfo = Readonly<{
-  infoHash: InfoHash
-  /** The .torrent file. */
-  torrent: Bytes
-  name: string
-  length: number
-  pieceLength: number
-  pieces: number
-  piecesRoot: Sha256Hex
-  /** SHA-256 subtree root of each piece, 32 bytes each (BEP 52 piece layer). */
-  layer: Bytes
-}>
+export type { Metainfo } from '../../core/swarm/metainfo.ts'
+import type { Metainfo } from '../../core/swarm/metainfo.ts'
 
 /** One artifact's bytes on disk (a file, or OPFS in a tab) and which pieces of them are proven. */
 export interface PieceStore {
@@ -197,9 +187,3 @@ export type HashArtifact = (
   onProgress?: (pieces: number, of: number) => void,
 ) => Promise<{ meta: Metainfo; sha256: Sha256Hex; magnet: string }>
 export type ByteSource = { length: number; read(offset: number, length: number): Promise<Uint8Array> }
-
-/** `core/swarm/metainfo.ts`. Parses a .torrent and proves its layer into the signed root, or throws a `MetainfoError` that says why. */
-export type ReadMetainfo = (
-  torrent: Uint8Array,
-  signed: { infoHash: InfoHash; piecesRoot: Sha256Hex; bytes: number; pieceLength: number },
-) => Metainfo

@@ -1,0 +1,242 @@
+/**
+ * A quote: the seller's binding price and invoice for one window, signed; and the receipt that it becomes
+ * with the preimage. Canonical bencoding under a BIP 340 tagged hash. Specified in PROTOCOL.md.
+ */
+import { schnorr } from '@noble/curves/secp256k1.js'
+import { sha256 } from '@noble/hashes/sha2.js'
+import {
+  concat,
+  equal,
+  fromHex,
+  fromUtf8,
+  toHex,
+  utf8,
+  type Bytes,
+  type PartyKey,
+  type Sha256Hex,
+} from '../bytes.ts'
+import { parseMoney, priceOf, type Money, type Msat } from '../money/msat.ts'
+import type { SecretKey } from '../nostr/event.ts'
+import { pieceBytes, piecesOf, type Shape } from '../swarm/merkle.ts'
+import { BencodeError, decode, encode } from './bencode.ts'
+import type { Receipt } from './receipt.ts'
+
+export type Quote = Readonly<{
+  id: Sha256Hex
+  buyer: PartyKey
+  seller: PartyKey
+  /** The release root that the window's blocks prove into. */
+  root: Sha256Hex
+  /** Pieces of the window, ascending. */
+  pieces: readonly number[]
+  /** Merkle root over the ciphertext's 16 KiB blocks, each piece's last block as long as it is. */
+  cipherRoot: Sha256Hex
+  paymentHash: Sha256Hex
+  amount: Msat
+  money: Money
+  /** Unix seconds: nobody pays it later. */
+  expiry: number
+  /** BOLT11; empty for a gift. */
+  invoice: string
+}>
+
+export type SignedQuote = Readonly<{ quote: Quote; bytes: Bytes; sig: Bytes }>
+
+export const MAX_QUOTE_BYTES = 24_576
+export const MAX_WINDOW_PIECES = 1024
+export const MAX_WINDOW_BYTES = 16 * 1024 * 1024
+
+/** BIP 340's tagged hash. */
+export function taggedHash(tag: string, message: Uint8Array): Bytes {
+  const mark = sha256(utf8(tag))
+  return sha256(concat(mark, mark, message)) as Bytes
+}
+
+export function encodeQuote(quote: Quote): Bytes {
+  return encode({
+    amount: quote.amount,
+    buyer: fromHex(quote.buyer),
+    cipher: fromHex(quote.cipherRoot),
+    expiry: quote.expiry,
+    hash: fromHex(quote.paymentHash),
+    id: fromHex(quote.id),
+    invoice: quote.invoice,
+    money: quote.money,
+    pieces: [...quote.pieces],
+    root: fromHex(quote.root),
+    seller: fromHex(quote.seller),
+    v: 1,
+  })
+}
+
+/** `undefined` for anything that is not exactly one quote of version 1. */
+export function decodeQuote(bytes: Uint8Array): Quote | undefined {
+  if (bytes.length > MAX_QUOTE_BYTES) return undefined
+  try {
+    const dict = decode(bytes)
+    if (typeof dict !== 'object' || Array.isArray(dict) || dict instanceof Uint8Array) return undefined
+    if (dict['v'] !== 1) return undefined
+    const hex = (key: string): string => {
+      const value = dict[key]
+      if (!(value instanceof Uint8Array) || value.length !== 32) throw new BencodeError(`${key} is not 32 bytes`)
+      return toHex(value)
+    }
+    const integer = (key: string): number => {
+      const value = dict[key]
+      if (typeof value !== 'number' || value < 0) throw new BencodeError(`${key} is not a number`)
+      return value
+    }
+    const text = (key: string): string => {
+      const value = dict[key]
+      if (!(value instanceof Uint8Array)) throw new BencodeError(`${key} is not a text`)
+      return fromUtf8(value)
+    }
+    const pieces = dict['pieces']
+    if (!Array.isArray(pieces) || pieces.length < 1 || pieces.length > MAX_WINDOW_PIECES) return undefined
+    if (!ascending(pieces)) return undefined
+    const money = parseMoney(text('money'))
+    if (money === undefined) return undefined
+    const quote: Quote = {
+      id: hex('id') as Sha256Hex,
+      buyer: hex('buyer') as PartyKey,
+      seller: hex('seller') as PartyKey,
+      root: hex('root') as Sha256Hex,
+      pieces,
+      cipherRoot: hex('cipher') as Sha256Hex,
+      paymentHash: hex('hash') as Sha256Hex,
+      amount: integer('amount') as Msat,
+      money,
+      expiry: integer('expiry'),
+      invoice: text('invoice'),
+    }
+    return equal(encodeQuote(quote), bytes) ? quote : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function ascending(pieces: readonly unknown[]): pieces is number[] {
+  let previous = -1
+  for (const piece of pieces) {
+    if (typeof piece !== 'number' || piece <= previous) return false
+    previous = piece
+  }
+  return true
+}
+
+const digestOf = (bytes: Uint8Array): Bytes => taggedHash('satpatch/quote', bytes)
+
+export function signQuote(quote: Quote, secret: SecretKey, aux: Uint8Array): SignedQuote {
+  const bytes = encodeQuote(quote)
+  return { quote, bytes, sig: schnorr.sign(digestOf(bytes), secret, aux) as Bytes }
+}
+
+/** Parsed and signed by the seller that it names, or `undefined`. */
+export function openQuote(bytes: Uint8Array, sig: Uint8Array): SignedQuote | undefined {
+  const quote = decodeQuote(bytes)
+  if (quote === undefined || sig.length !== 64) return undefined
+  try {
+    if (!schnorr.verify(sig, digestOf(bytes), fromHex(quote.seller))) return undefined
+  } catch {
+    return undefined
+  }
+  return { quote, bytes: bytes.slice() as Bytes, sig: sig.slice() as Bytes }
+}
+
+/** Bytes of a window's pieces. */
+export const windowBytes = (shape: Shape, pieces: readonly number[]): number =>
+  pieces.reduce((total, piece) => total + pieceBytes(shape, piece), 0)
+
+export type QuoteRefusal =
+  | 'not the key of this wire'
+  | 'made out to another buyer'
+  | 'for another release'
+  | 'for other pieces'
+  | 'ciphertext off its root'
+  | 'in other money'
+  | 'above the offered price'
+  | 'above the price cap'
+  | 'expired'
+  | 'expires too late'
+  | 'invoice for another hash'
+  | 'invoice for another amount'
+  | 'invoice expired'
+  | 'invoice unreadable'
+
+export type QuoteExpectation = Readonly<{
+  buyer: PartyKey
+  seller: PartyKey
+  root: Sha256Hex
+  shape: Shape
+  pieces: readonly number[]
+  cipherRoot: Sha256Hex
+  money: Money
+  /** msat per MiB */
+  offered: Msat
+  cap: Msat
+  nowMs: number
+  /** Decoded by `money/bolt11.ts`; `undefined` for a gift, `'unreadable'` for garbage. */
+  invoice: Readonly<{ paymentHash: string; amount: number; expiresAtMs: number }> | 'unreadable' | undefined
+}>
+
+const LONGEST_QUOTE_S = 3600
+
+/** Everything a buyer checks before it pays. `undefined`: pay. */
+export function refuseQuote(quote: Quote, want: QuoteExpectation): QuoteRefusal | undefined {
+  if (quote.seller !== want.seller) return 'not the key of this wire'
+  if (quote.buyer !== want.buyer) return 'made out to another buyer'
+  if (quote.root !== want.root) return 'for another release'
+  if (quote.pieces.length !== want.pieces.length || quote.pieces.some((piece, i) => piece !== want.pieces[i]))
+    return 'for other pieces'
+  if (quote.cipherRoot !== want.cipherRoot) return 'ciphertext off its root'
+  const bytes = windowBytes(want.shape, want.pieces)
+  if (quote.amount > priceOf(bytes, want.offered)) return 'above the offered price'
+  if (quote.amount > priceOf(bytes, want.cap)) return 'above the price cap'
+  if (quote.amount === 0) return undefined
+  if (quote.money !== want.money) return 'in other money'
+  const nowS = want.nowMs / 1000
+  if (quote.expiry <= nowS) return 'expired'
+  if (quote.expiry > nowS + LONGEST_QUOTE_S) return 'expires too late'
+  const invoice = want.invoice
+  if (invoice === undefined || invoice === 'unreadable') return 'invoice unreadable'
+  if (invoice.paymentHash !== quote.paymentHash) return 'invoice for another hash'
+  if (invoice.amount !== quote.amount) return 'invoice for another amount'
+  if (invoice.expiresAtMs <= want.nowMs) return 'invoice expired'
+  return undefined
+}
+
+export const receiptOf = (signed: SignedQuote, preimage: string): Receipt => ({
+  quote: toHex(signed.bytes),
+  sig: toHex(signed.sig),
+  preimage,
+})
+
+export type ReceiptCheck =
+  | { ok: true; quote: Quote; hash: Sha256Hex }
+  | { ok: false; why: 'unreadable' | 'bad signature' | 'preimage does not fit' | 'not of this release' | 'above the price cap' | 'made out to another buyer' }
+
+/** Checks one receipt; with `against`, also that it is about that release and buyer. `hash` names the receipt in the report's tree. */
+export function verifyReceipt(
+  receipt: Receipt,
+  against?: { root: Sha256Hex; shape: Shape; cap: Msat; buyer: PartyKey },
+): ReceiptCheck {
+  let parts: Bytes[]
+  try {
+    parts = [fromHex(receipt.quote), fromHex(receipt.sig), fromHex(receipt.preimage)]
+  } catch {
+    return { ok: false, why: 'unreadable' }
+  }
+  const [bytes, sig, preimage] = parts as [Bytes, Bytes, Bytes]
+  if (decodeQuote(bytes) === undefined || preimage.length !== 32) return { ok: false, why: 'unreadable' }
+  const signed = openQuote(bytes, sig)
+  if (signed === undefined) return { ok: false, why: 'bad signature' }
+  const { quote } = signed
+  if (toHex(sha256(preimage)) !== quote.paymentHash) return { ok: false, why: 'preimage does not fit' }
+  if (against !== undefined) {
+    const last = quote.pieces.at(-1) ?? 0
+    if (quote.root !== against.root || last >= piecesOf(against.shape)) return { ok: false, why: 'not of this release' }
+    if (quote.buyer !== against.buyer) return { ok: false, why: 'made out to another buyer' }
+    if (quote.amount > priceOf(windowBytes(against.shape, quote.pieces), against.cap)) return { ok: false, why: 'above the price cap' }
+  }
+  return { ok: true, quote, hash: toHex(sha256(concat(bytes, sig, preimage))) as Sha256Hex }
+}
