@@ -79,7 +79,9 @@ export function roll(at: Earnings, day: string, nowMs: number): Earnings {
 export function recordPaid(at: Earnings, row: PaidRow, pieces: number): Earnings {
   if (at.counted.includes(row.id)) return at
   const bar = MINUTES_SHOWN - 1 - (at.minute - Math.floor(row.at / MINUTE_MS))
-  const lastHour = at.lastHour.map((sum, i) => (i === Math.min(bar, MINUTES_SHOWN - 1) ? msat(sum + row.amount) : sum))
+  const lastHour = at.lastHour.map((sum, i) =>
+    i === Math.min(bar, MINUTES_SHOWN - 1) ? msat(sum + row.amount) : sum,
+  )
   const before = at.releases[row.infoHash] ?? { earned: ZERO, today: ZERO, lastAt: 0 }
   const releases = {
     ...at.releases,

@@ -47,7 +47,12 @@ export const RETURN_MARGIN_SELLERS = 2
 /** A withdrawn release that nobody bought for so long makes room unasked. */
 export const WITHDRAWN_IDLE_MS = 24 * 60 * 60 * 1000
 
-const RANK: Readonly<Record<CarryStanding, number>> = { current: 0, superseded: 1, withdrawn: 2, unfollowed: 3 }
+const RANK: Readonly<Record<CarryStanding, number>> = {
+  current: 0,
+  superseded: 1,
+  withdrawn: 2,
+  unfollowed: 3,
+}
 
 const crowd = (item: CarryItem): number =>
   item.otherSellers + (item.evictedBefore && !item.held ? RETURN_MARGIN_SELLERS : 0)
