@@ -1,4 +1,4 @@
-/** What vendor and device tell each other (ARCHITECTURE.md "Nostr events"). Parsed here, trusted inside. */
+/** What vendor and device tell each other (ARCHITECTURE.md "Nostr events"). Parsed here, trusted inside. All times are Unix ms. */
 import * as v from 'valibot'
 import { infoHashSchema, msatSchema, partyKeySchema, sha256HexSchema } from '../release/target.ts'
 

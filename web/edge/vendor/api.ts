@@ -1,0 +1,221 @@
+/**
+ * The vendor engine as pages and commands see it: `vendor.ts` makes it, `keys.ts` the keys, `seed.ts` the
+ * seeding. Everything that changes is a `Live`; everything that can fail throws a `VendorError` whose
+ * message is for a person. All truth is on the relay: two tabs, a reload and a late viewer see the same.
+ */
+import type { Bytes, PartyKey, Sha256Hex, VendorId } from '../../core/bytes.ts'
+import type { Live } from '../../core/live.ts'
+import type { Msat } from '../../core/money/msat.ts'
+import type { PublicKeyObject } from '../../core/release/tuf.ts'
+import type { FleetView, KnownRelease } from '../../core/rollout/fleet.ts'
+import type { Roster } from '../../core/rollout/messages.ts'
+import type { Release } from '../../core/release/target.ts'
+import type { Pool } from '../nostr/pool.ts'
+import type {
+  CreateShop,
+  Identity,
+  Journal,
+  Metainfo,
+  PieceStore,
+  SellPolicy,
+  Session,
+  Shop,
+  Swarm,
+} from '../swarm/api.ts'
+import type { PayResult, Wallet } from '../wallet/wallet.ts'
+import type { RelayConfig } from '../relay-config.ts'
+import type { TextStore } from '../release/store.ts'
+
+export type { FleetView, ReleaseView, DeviceRow, DeviceRelease, Edge } from '../../core/rollout/fleet.ts'
+
+/** The vendor's keys, wherever they live: `keys.ts` in a browser, a file that the shell reads in Node. */
+export interface VendorKeys {
+  readonly rootKey: PublicKeyObject
+  readonly targetsKey: PublicKeyObject
+  /** Ed25519 over `bytes`, 64 bytes. */
+  sign(role: 'root' | 'targets', bytes: Uint8Array): Promise<Bytes>
+  /** The vendor's Nostr key: announces, decrypts reports, proves itself as a seller. */
+  readonly nostr: Identity
+}
+
+export type VendorErrorCode =
+  | 'not-admitted'
+  | 'bad-code' // the one-time code is wrong or spent
+  | 'bad-file' // empty, or a name no device can store
+  | 'bad-form' // version, hardware, price, notes
+  | 'not-newer'
+  | 'unknown-release'
+  | 'conflict' // another tab published at the same moment, twice
+  | 'too-large' // the metadata would be larger than devices accept
+  | 'unreachable' // the relay does not answer; nothing was signed away, try again
+  | 'refused' // the relay answered no; its own words are in the message
+  | 'untrusted' // what the mirror shows does not verify
+  | 'wallet'
+  | 'closed'
+
+/** The message says what happened, what to do and what is not lost. `field` names the form field at fault. */
+export class VendorError extends Error {
+  readonly code: VendorErrorCode
+  readonly field: keyof ReleaseForm | 'code' | undefined
+  constructor(
+    code: VendorErrorCode,
+    message: string,
+    options?: ErrorOptions & { field?: keyof ReleaseForm | 'code' },
+  ) {
+    super(message, options)
+    this.name = 'VendorError'
+    this.code = code
+    this.field = options?.field
+  }
+}
+
+/** What the person fills in. Texts are trimmed; empty optional ones count as absent. */
+export type ReleaseForm = Readonly<{
+  product: string // a-z 0-9 . _ -
+  version: string // 1.4.0, 2026.11, 1.4.0-rc1
+  fileName: string
+  hardware: readonly string[]
+  notes?: string
+  /** msat per MiB. */
+  priceCapMsat: Msat
+  upgradesFrom?: string
+  installer?: string
+}>
+
+/** From `hash-artifact.ts`, with the form. */
+export type NewRelease = Readonly<{ meta: Metainfo; sha256: Sha256Hex; magnet: string; form: ReleaseForm }>
+
+export type VendorStatus =
+  | { tag: 'starting' }
+  /** The keys are new to this relay: ask for the one-time code that `satpatch relay` printed. */
+  | { tag: 'not-admitted' }
+  | Readonly<{
+      tag: 'ready'
+      vendor: VendorId
+      name: string
+      targetsVersion: number
+      /** Unix ms; devices refuse the targets after it, any publish or `resign` moves it. */
+      targetsExpireAt: number
+    }>
+  /** The relay cannot be reached or its metadata does not verify; tried again by itself where that can help. */
+  | { tag: 'trouble'; text: string }
+
+export type JoinRequestView = Readonly<{
+  /** The request's rumour id. */
+  id: string
+  device: PartyKey
+  /** Compare with the code on the device's screen. */
+  code: string
+  name: string
+  hardware: string
+  walletClient: PartyKey
+  /** Unix ms. */
+  at: number
+  /** It shows the secret of a join code made here. Others are shown with a warning, never accepted unasked. */
+  invited: boolean
+}>
+
+export interface Vendor {
+  readonly status: Live<VendorStatus>
+  /** Newest first; withdrawn ones too. */
+  readonly releases: Live<readonly KnownRelease[]>
+  readonly roster: Live<Roster>
+  readonly joinRequests: Live<readonly JoinRequestView[]>
+  readonly fleet: Live<FleetView>
+  /** The newest RELEASE event of this vendor, JSON: the floor for wire handshakes. */
+  readonly floor: Live<string | undefined>
+  /** Resolves when the first state is in and `status` is no longer `starting`. */
+  readonly ready: Promise<void>
+
+  /** Makes the first root, has the relay admit it with the one-time code. */
+  admit(code: string, name: string): Promise<VendorId>
+  /** Checks a form against what is out already; the same checks `publish` makes. */
+  check(form: ReleaseForm, bytes: number): VendorError | undefined
+  /** Signs and publishes; several releases in one signing. */
+  publish(releases: readonly NewRelease[]): Promise<readonly Release[]>
+  /** Devices that have not begun stop; those that run it keep it. */
+  withdraw(path: string): Promise<void>
+  /** Keys that get first copies where the gift policy says `approved`, and that devices trust with more. */
+  setApproved(distributors: readonly PartyKey[]): Promise<void>
+  /** Signs the same targets again for another 30 days. */
+  resign(): Promise<void>
+  /** The release's .torrent, checked against what was signed. */
+  torrent(release: Release): Promise<Metainfo>
+
+  makeJoinCode(): Promise<string>
+  /** Enrols, and funds an isolated allowance when a wallet and `fundMsat` > 0 are given. */
+  accept(id: string, grant: Readonly<{ name: string; fundMsat: Msat; wallet?: Wallet }>): Promise<void>
+  decline(id: string): Promise<void>
+  /** Its words count no more; its allowance stays the wallet's matter. */
+  revoke(device: PartyKey): Promise<void>
+  /** Pays the invoice that a device in `queued` shows. */
+  fund(device: PartyKey, wallet: Wallet): Promise<PayResult>
+  close(): void
+}
+
+export type VendorDeps = Readonly<{
+  keys: VendorKeys
+  /** Base URL, without a trailing slash. */
+  relayUrl: string
+  config: RelayConfig
+  pool: Pool
+  /** Trusted metadata, outstanding join secrets and the like. */
+  store: TextStore
+  nowMs: () => number
+  random: (bytes: number) => Bytes
+  fetch: typeof fetch
+  /** Never given secrets. */
+  log?: (event: string, detail: Readonly<Record<string, unknown>>) => void
+}>
+
+/** `vendor.ts` */
+export type CreateVendor = (deps: VendorDeps) => Vendor
+
+/** What anyone may see, without keys. */
+export interface PublicView {
+  readonly name: Live<string>
+  /** Verified; the message says why when it cannot be. */
+  readonly releases: Live<readonly PublicRelease[]>
+  readonly trouble: Live<string | undefined>
+  close(): void
+}
+export type PublicRelease = Readonly<{
+  release: Release
+  /** Attestations by outcome, one per key. Keys are free: a hint, not a count of devices. */
+  healthy: number
+  rolledBack: number
+  failed: number
+}>
+
+/** `public-view.ts` */
+export type CreatePublicView = (
+  deps: Omit<VendorDeps, 'keys' | 'random' | 'config'> & { vendor: VendorId },
+) => PublicView
+
+/** One release that this tab or process serves. */
+export interface Seed {
+  readonly path: string
+  readonly session: Session
+  readonly shop: Shop
+  /** Full copies elsewhere: from 1 on this tab may close. */
+  readonly fullCopies: Live<number>
+  stop(): Promise<void>
+}
+
+/** `seed.ts`: joins the swarm with a complete store, sells and gives, announces the offer. */
+export type StartSeed = (
+  deps: Readonly<{
+    vendor: Vendor
+    keys: VendorKeys
+    swarm: Swarm
+    pool: Pool
+    release: Release
+    meta: Metainfo
+    store: PieceStore
+    journal: Journal
+    wallet?: Wallet
+    policy: SellPolicy
+    nowMs: () => number
+    createShop: CreateShop
+  }>,
+) => Promise<Seed>
