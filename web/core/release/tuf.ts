@@ -125,3 +125,176 @@ export type Envelope<R extends RoleName> = Readonly<{
   canonical: Bytes
   bytes: Uint8Array
 }>
+
+/** Why metadata is refused, by the attack that the check stops (TUF specification, section 1.5.2). */
+export type Refusal = Readonly<{
+  tag:
+    | 'arbitrary-software' // not signed by enough of the keys that may
+    | 'rollback' // older than what is already trusted
+    | 'freeze' // expired, or older than the vendor has announced
+    | 'mix-and-match' // not the file that the signed list names
+    | 'endless-data' // longer than such a file may be
+    | 'other-vendor' // not the pinned first root
+    | 'malformed' // not TUF metadata
+  role: RoleName
+  text: string
+}>
+export type Verdict<T> = Readonly<{ tag: 'ok'; value: T }> | Readonly<{ tag: 'refused'; refusal: Refusal }>
+
+export const ok = <T>(value: T): Verdict<T> => ({ tag: 'ok', value })
+export const refuse = (tag: Refusal['tag'], role: RoleName, text: string): Verdict<never> => ({
+  tag: 'refused',
+  refusal: { tag, role, text },
+})
+
+const schemas = {
+  root: rootSchema,
+  targets: targetsSchema,
+  snapshot: snapshotSchema,
+  timestamp: timestampSchema,
+} as const
+const envelopeSchema = v.looseObject({
+  signed: v.looseObject({ _type: v.string() }),
+  signatures: v.pipe(
+    v.array(v.looseObject({ keyid: v.string(), sig: v.string() })),
+    v.maxLength(1024),
+    v.check((all) => new Set(all.map((one) => one.keyid)).size === all.length),
+  ),
+})
+
+/** Shape only; nothing is verified. Never throws, whatever the bytes are. */
+export function parseEnvelope<R extends RoleName>(role: R, bytes: Uint8Array): Verdict<Envelope<R>> {
+  if (bytes.length > maxBytes(role)) {
+    return refuse(
+      'endless-data',
+      role,
+      `${role} metadata of ${bytes.length} bytes is longer than ${maxBytes(role)}.`,
+    )
+  }
+  const malformed = (detail: string) =>
+    refuse('malformed', role, `The ${role} metadata cannot be read: ${detail}.`)
+  let json: unknown
+  try {
+    json = JSON.parse(fromUtf8(bytes))
+  } catch {
+    return malformed('it is not JSON')
+  }
+  if (depthOver(json, LIMITS.depth)) return malformed('it is nested too deep')
+  const envelope = v.safeParse(envelopeSchema, json)
+  if (!envelope.success) return malformed(issueText(envelope.issues[0]))
+  const { signed, signatures } = envelope.output
+  if (signed._type !== role) return malformed(`it says that it is ${signed._type.slice(0, 40)} metadata`)
+  const parsed = v.safeParse(schemas[role], signed)
+  if (!parsed.success) return malformed(issueText(parsed.issues[0]))
+  let canonical: Bytes
+  try {
+    canonical = utf8(canonicalize((json as { signed: unknown }).signed))
+  } catch {
+    return malformed('it has no canonical form')
+  }
+  return ok({
+    role,
+    signed: parsed.output as SignedOf[R],
+    signatures: signatures.map(({ keyid, sig }) => ({ keyid, sig })),
+    canonical,
+    bytes,
+  })
+}
+
+const issueText = (issue: v.BaseIssue<unknown>): string =>
+  `${v.getDotPath(issue) ?? 'the file'}: ${issue.message}`.slice(0, 300)
+
+/** Breadth first, so that the check itself needs no stack. */
+function depthOver(value: unknown, limit: number): boolean {
+  let layer: unknown[] = [value]
+  for (let depth = 0; layer.length > 0; depth++) {
+    if (depth > limit) return true
+    layer = layer.flatMap((one) => (typeof one === 'object' && one !== null ? Object.values(one) : []))
+  }
+  return false
+}
+
+/** The bytes that signatures cover: canonical JSON (OLPC) of `signed`. Absent optional fields stay absent. */
+export const signedBytes = (signed: object): Bytes =>
+  utf8(canonicalize(JSON.parse(JSON.stringify(signed)) as object))
+
+/** TUF key id: SHA-256 of the key object's canonical JSON. */
+export const keyId = (key: PublicKeyObject): Sha256Hex => sha256Hex(signedBytes(key))
+
+export const ed25519Key = (publicKey: Uint8Array): PublicKeyObject => ({
+  keytype: 'ed25519',
+  scheme: 'ed25519',
+  keyval: { public: toHex(publicKey) },
+})
+
+/** A metadata file: the bytes to serve. `signatures` are over `signedBytes(signed)`. */
+export const assemble = (signed: object, signatures: readonly Signature[]): Bytes =>
+  utf8(JSON.stringify({ signatures, signed }))
+
+type Verifier = (key: PublicKeyObject, signature: string, message: Uint8Array) => boolean
+
+/** By `keytype/scheme`. An unknown scheme verifies nothing, and harms nothing while the others reach the threshold. */
+const verifiers: Readonly<Record<string, Verifier>> = {
+  'ed25519/ed25519': (key, signature, message) => {
+    if (!/^[0-9a-f]{64}$/.test(key.keyval.public) || !/^[0-9a-f]{128}$/.test(signature)) return false
+    // RFC 8032, not ZIP 215: what other TUF clients refuse is refused here too.
+    return ed25519.verify(fromHex(signature), message, fromHex(key.keyval.public), { zip215: false })
+  },
+}
+
+export function verifySignature(key: PublicKeyObject, signature: string, message: Uint8Array): boolean {
+  try {
+    return verifiers[`${key.keytype}/${key.scheme}`]?.(key, signature, message) ?? false
+  } catch {
+    return false
+  }
+}
+
+/** Distinct keys of `delegator`'s role that signed `envelope` (section 5.3.4); one key under two ids counts once. */
+export function verifyRole(delegator: RootSigned, envelope: Envelope<RoleName>): Verdict<undefined> {
+  const role = delegator.roles[envelope.role]
+  const counted = new Set<string>()
+  for (const { keyid, sig } of envelope.signatures) {
+    const key = Object.hasOwn(delegator.keys, keyid) ? delegator.keys[keyid] : undefined
+    if (!key || !role.keyids.includes(keyid)) continue
+    if (verifySignature(key, sig, envelope.canonical)) counted.add(key.keyval.public)
+  }
+  if (counted.size >= role.threshold) return ok(undefined)
+  return refuse(
+    'arbitrary-software',
+    envelope.role,
+    `The ${envelope.role} metadata has ${counted.size} of the ${role.threshold} signatures that it needs.`,
+  )
+}
+
+/** Unix ms. */
+export const expiryMs = (signed: Readonly<{ expires: string }>): number => Date.parse(signed.expires)
+
+export function verifyFresh(envelope: Envelope<RoleName>, nowMs: number): Verdict<undefined> {
+  // NaN (a date like February 31st) counts as expired.
+  if (expiryMs(envelope.signed) > nowMs) return ok(undefined)
+  return refuse(
+    'freeze',
+    envelope.role,
+    `The ${envelope.role} metadata expired at ${envelope.signed.expires}.`,
+  )
+}
+
+/** Length and hashes as a signed list states them (section 5.5.2, 5.6.2); SHA-512 alone is not understood. */
+export function verifyListed(role: RoleName, listed: MetaFile, bytes: Uint8Array): Verdict<undefined> {
+  if (listed.length !== undefined && listed.length !== bytes.length) {
+    return refuse(
+      'mix-and-match',
+      role,
+      `The ${role} metadata has ${bytes.length} bytes, not the ${listed.length} listed.`,
+    )
+  }
+  if (!listed.hashes) return ok(undefined)
+  const expected = listed.hashes['sha256']
+  if (expected !== undefined && expected === sha256Hex(bytes)) return ok(undefined)
+  return refuse(
+    'mix-and-match',
+    role,
+    `The ${role} metadata is not the file that was listed: its SHA-256 differs.`,
+  )
+}
