@@ -1,0 +1,17 @@
+/** Starts the PWA: theme, address, service worker, shell. */
+import '@fontsource-variable/atkinson-hyperlegible-next/wght.css'
+import '@fontsource-variable/atkinson-hyperlegible-mono/wght.css'
+import './style/tokens.css'
+import './style/base.css'
+import { mount } from 'svelte'
+import App from './shell/App.svelte'
+import { router } from './shell/router.svelte.ts'
+import { theme } from './shell/theme.svelte.ts'
+import { version } from './shell/version.svelte.ts'
+
+theme.start()
+router.start()
+version.start()
+const target = document.getElementById('app')
+if (!target) throw new Error('index.html has no #app')
+mount(App, { target })

@@ -1,0 +1,24 @@
+/**
+ * What the shell shows of pages that run behind the others: a word beside Releases and Seed, a balance, the link
+ * to the relay. Each running page owns one entry of `running` and clears it when it stops.
+ */
+import type { Money, Msat } from '../../core/money/msat.ts'
+
+export type Balance = Readonly<{ msat: Msat; money: Money }>
+export type RelayLink = Readonly<
+  { tag: 'connecting' } | { tag: 'connected' } | { tag: 'lost'; sinceMs: number }
+>
+
+class Status {
+  /** Beside "Releases": `1 live`. */
+  releases = $state<string>()
+  /** Beside "Devices": how many are enrolled. */
+  devices = $state<string>()
+  /** Beside "Seed": `on`. */
+  seed = $state<string>()
+  /** The wallet that the shown role uses. */
+  balance = $state.raw<Balance>()
+  relay = $state.raw<RelayLink>({ tag: 'connecting' })
+}
+
+export const status = new Status()
