@@ -27,7 +27,7 @@ const OUR_NODE = 24
 const INSTALL_WAIT_MS = 10 * 60_000
 const FLAGS = ['--disable-warning=ExperimentalWarning']
 /** What the build of the PWA reads. */
-const WEB_INPUTS = ['web', 'index.html', 'vite.config.ts', 'tsconfig.json', 'package-lock.json']
+const WEB_INPUTS = ['web', 'vite.config.ts', 'tsconfig.json', 'package-lock.json']
 
 const say = (text) => process.stderr.write(`${text}\n`)
 const major = (version) => Number(version.split('.')[0])
