@@ -1,0 +1,171 @@
+/**
+ * The vendor's secret keys as text: the backup that a browser saves and the key file that a shell keeps are one
+ * format. With a passphrase: PBKDF2-SHA-256, then AES-256-GCM. Reading and writing files is the caller's (0600).
+ */
+import { ed25519 } from '@noble/curves/ed25519.js'
+import { base64 } from '@scure/base'
+import * as v from 'valibot'
+import type { Bytes } from '../../core/bytes.ts'
+import { fromHex, fromUtf8, toHex, utf8 } from '../../core/bytes.ts'
+import { publicKey, type SecretKey } from '../../core/nostr/event.ts'
+import { ed25519Key } from '../../core/release/tuf.ts'
+import type { VendorKeys } from './api.ts'
+
+/** Never logged, never in an error. Root and targets are Ed25519 seeds (RFC 8032). */
+export type VendorSecrets = Readonly<{ root: Bytes; targets: Bytes; nostr: SecretKey }>
+
+export type KeysErrorCode =
+  | 'not-a-key-file'
+  | 'newer-version'
+  | 'needs-passphrase'
+  | 'wrong-passphrase'
+  | 'weak-passphrase'
+  | 'sealed' // the keys cannot be read out any more
+  | 'no-webcrypto'
+
+/** The message is for a person and holds no secret. */
+export class KeysError extends Error {
+  override readonly name = 'KeysError'
+  readonly code: KeysErrorCode
+  constructor(code: KeysErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+const FORMAT = 'satpatch vendor keys'
+/** OWASP's figure for PBKDF2-HMAC-SHA-256 (2023); kept in the file so that it can rise. */
+const ITERATIONS = 600_000
+const MAX_ITERATIONS = 10_000_000
+const MAX_FILE_CHARS = 10_000
+export const MIN_PASSPHRASE_CHARS = 8
+
+const hex32 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/))
+const secretsSchema = v.object({ root: hex32, targets: hex32, nostr: hex32 })
+const fileSchema = v.variant('protection', [
+  v.object({
+    format: v.literal(FORMAT),
+    v: v.literal(1),
+    protection: v.literal('none'),
+    keys: secretsSchema,
+  }),
+  v.object({
+    format: v.literal(FORMAT),
+    v: v.literal(1),
+    protection: v.literal('passphrase'),
+    kdf: v.object({
+      name: v.literal('PBKDF2-SHA-256'),
+      iterations: v.pipe(v.number(), v.safeInteger(), v.minValue(100_000), v.maxValue(MAX_ITERATIONS)),
+      salt: v.pipe(v.string(), v.maxLength(100)),
+    }),
+    cipher: v.object({ name: v.literal('AES-256-GCM'), nonce: v.pipe(v.string(), v.maxLength(100)) }),
+    data: v.pipe(v.string(), v.maxLength(4000)),
+  }),
+])
+
+export const generateSecrets = (random: (bytes: number) => Bytes): VendorSecrets => ({
+  root: random(32),
+  targets: random(32),
+  nostr: random(32),
+})
+
+async function deriveKey(passphrase: string, salt: Bytes, iterations: number): Promise<CryptoKey> {
+  // NFKC, so that the same words typed on another keyboard are the same bytes.
+  const words = utf8(passphrase.normalize('NFKC'))
+  const base = await crypto.subtle.importKey('raw', words, 'PBKDF2', false, ['deriveKey'])
+  const kdf = { name: 'PBKDF2', hash: 'SHA-256', salt, iterations }
+  return crypto.subtle.deriveKey(kdf, base, { name: 'AES-GCM', length: 256 }, false, ['encrypt', 'decrypt'])
+}
+
+/** The text to save. Without a passphrase whoever reads it is the vendor. @throws KeysError on a short passphrase */
+export async function serializeSecrets(secrets: VendorSecrets, passphrase?: string): Promise<string> {
+  const keys = { root: toHex(secrets.root), targets: toHex(secrets.targets), nostr: toHex(secrets.nostr) }
+  if (passphrase === undefined) {
+    return `${JSON.stringify({ format: FORMAT, v: 1, protection: 'none', keys }, undefined, 2)}\n`
+  }
+  if (passphrase.length < MIN_PASSPHRASE_CHARS) {
+    const message = `The passphrase needs at least ${MIN_PASSPHRASE_CHARS} characters. Four or five random words are good.`
+    throw new KeysError('weak-passphrase', message)
+  }
+  const salt = crypto.getRandomValues(new Uint8Array(16))
+  const nonce = crypto.getRandomValues(new Uint8Array(12))
+  const key = await deriveKey(passphrase, salt, ITERATIONS)
+  const plain = utf8(JSON.stringify(keys))
+  const data = new Uint8Array(await crypto.subtle.encrypt({ name: 'AES-GCM', iv: nonce }, key, plain))
+  const file = {
+    format: FORMAT,
+    v: 1,
+    protection: 'passphrase',
+    kdf: { name: 'PBKDF2-SHA-256', iterations: ITERATIONS, salt: base64.encode(salt) },
+    cipher: { name: 'AES-256-GCM', nonce: base64.encode(nonce) },
+    data: base64.encode(data),
+  }
+  return `${JSON.stringify(file, undefined, 2)}\n`
+}
+
+/** @throws KeysError */
+export async function parseSecrets(text: string, passphrase?: string): Promise<VendorSecrets> {
+  const file = readFile(text)
+  if (file.protection === 'none') return fromStrings(file.keys)
+  if (passphrase === undefined || passphrase === '') {
+    throw new KeysError(
+      'needs-passphrase',
+      'This backup is encrypted. Enter the passphrase that it was saved with.',
+    )
+  }
+  let plain: Uint8Array
+  try {
+    const key = await deriveKey(passphrase, base64.decode(file.kdf.salt) as Bytes, file.kdf.iterations)
+    const cipher = { name: 'AES-GCM', iv: base64.decode(file.cipher.nonce) as Bytes }
+    plain = new Uint8Array(await crypto.subtle.decrypt(cipher, key, base64.decode(file.data) as Bytes))
+  } catch (cause) {
+    const message =
+      'The passphrase does not fit this backup, or the file is damaged. Try again; nothing was changed.'
+    throw new KeysError('wrong-passphrase', message, { cause })
+  }
+  return fromStrings(v.parse(secretsSchema, JSON.parse(fromUtf8(plain))))
+}
+
+/** Whether `text` is a key file that needs a passphrase. @throws KeysError when it is none at all */
+export const needsPassphrase = (text: string): boolean => readFile(text).protection === 'passphrase'
+
+function readFile(text: string): v.InferOutput<typeof fileSchema> {
+  const notOne = () =>
+    new KeysError(
+      'not-a-key-file',
+      'This is not a backup of vendor keys. Choose the file that the vendor page saved.',
+    )
+  if (text.length > MAX_FILE_CHARS) throw notOne()
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch {
+    throw notOne()
+  }
+  const version = v.safeParse(v.object({ format: v.literal(FORMAT), v: v.number() }), json)
+  if (version.success && version.output.v > 1) {
+    throw new KeysError(
+      'newer-version',
+      'This backup was made by a newer version of Satpatch. Update, then restore it.',
+    )
+  }
+  const file = v.safeParse(fileSchema, json)
+  if (!file.success) throw notOne()
+  return file.output
+}
+
+const fromStrings = (keys: v.InferOutput<typeof secretsSchema>): VendorSecrets => ({
+  root: fromHex(keys.root),
+  targets: fromHex(keys.targets),
+  nostr: fromHex(keys.nostr),
+})
+
+/** Keys that sign in this process: for Node, and for tests. */
+export function keysFromSecrets(secrets: VendorSecrets): VendorKeys {
+  return {
+    rootKey: ed25519Key(ed25519.getPublicKey(secrets.root)),
+    targetsKey: ed25519Key(ed25519.getPublicKey(secrets.targets)),
+    sign: (role, bytes) => Promise.resolve(ed25519.sign(bytes, secrets[role]) as Bytes),
+    nostr: { key: publicKey(secrets.nostr), secret: secrets.nostr },
+  }
+}
