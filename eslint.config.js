@@ -43,7 +43,7 @@ export default ts.config(
       '@typescript-eslint/require-await': 'off', // a port's method is async even where one adapter need not wait
       '@typescript-eslint/restrict-template-expressions': [
         'error',
-        { allowNumber: true, allowBoolean: true },
+        { allowNumber: true, allowBoolean: true, allowArray: true },
       ],
       // Too noisy beside strict tsc: branded byte arrays, empty maps, methods handed on as values.
       ...off(
@@ -52,7 +52,7 @@ export default ts.config(
         '@typescript-eslint/no-unsafe-argument',
         '@typescript-eslint/no-unsafe-return',
       ),
-      eqeqeq: 'error',
+      eqeqeq: ['error', 'always', { null: 'ignore' }],
       'no-var': 'error',
       'prefer-const': 'error',
     },
@@ -69,6 +69,7 @@ export default ts.config(
         '@typescript-eslint/no-unsafe-argument',
         '@typescript-eslint/no-unsafe-return',
       ),
+      'svelte/prefer-svelte-reactivity': 'off', // maps and dates that never change after they are made
       'svelte/no-navigation-without-resolve': 'off', // SvelteKit's; there is no base path here
       'prefer-const': 'off', // `let { a } = $props()`
     },

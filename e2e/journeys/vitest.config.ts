@@ -1,0 +1,15 @@
+/** Journeys: whole processes and real browsers, one file after the other. */
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  root: new URL('../..', import.meta.url).pathname,
+  test: {
+    include: ['e2e/journeys/**/*.spec.ts', 'e2e/peers/**/*.spec.ts'],
+    environment: 'node',
+    pool: 'forks',
+    fileParallelism: false,
+    testTimeout: 120_000,
+    hookTimeout: 60_000,
+    teardownTimeout: 20_000,
+  },
+})
