@@ -78,7 +78,8 @@ export function decodeQuote(bytes: Uint8Array): Quote | undefined {
     if (dict['v'] !== 1) return undefined
     const hex = (key: string): string => {
       const value = dict[key]
-      if (!(value instanceof Uint8Array) || value.length !== 32) throw new BencodeError(`${key} is not 32 bytes`)
+      if (!(value instanceof Uint8Array) || value.length !== 32)
+        throw new BencodeError(`${key} is not 32 bytes`)
       return toHex(value)
     }
     const integer = (key: string): number => {
@@ -213,7 +214,16 @@ export const receiptOf = (signed: SignedQuote, preimage: string): Receipt => ({
 
 export type ReceiptCheck =
   | { ok: true; quote: Quote; hash: Sha256Hex }
-  | { ok: false; why: 'unreadable' | 'bad signature' | 'preimage does not fit' | 'not of this release' | 'above the price cap' | 'made out to another buyer' }
+  | {
+      ok: false
+      why:
+        | 'unreadable'
+        | 'bad signature'
+        | 'preimage does not fit'
+        | 'not of this release'
+        | 'above the price cap'
+        | 'made out to another buyer'
+    }
 
 /** Checks one receipt; with `against`, also that it is about that release and buyer. `hash` names the receipt in the report's tree. */
 export function verifyReceipt(
@@ -234,9 +244,11 @@ export function verifyReceipt(
   if (toHex(sha256(preimage)) !== quote.paymentHash) return { ok: false, why: 'preimage does not fit' }
   if (against !== undefined) {
     const last = quote.pieces.at(-1) ?? 0
-    if (quote.root !== against.root || last >= piecesOf(against.shape)) return { ok: false, why: 'not of this release' }
+    if (quote.root !== against.root || last >= piecesOf(against.shape))
+      return { ok: false, why: 'not of this release' }
     if (quote.buyer !== against.buyer) return { ok: false, why: 'made out to another buyer' }
-    if (quote.amount > priceOf(windowBytes(against.shape, quote.pieces), against.cap)) return { ok: false, why: 'above the price cap' }
+    if (quote.amount > priceOf(windowBytes(against.shape, quote.pieces), against.cap))
+      return { ok: false, why: 'above the price cap' }
   }
   return { ok: true, quote, hash: toHex(sha256(concat(bytes, sig, preimage))) as Sha256Hex }
 }

@@ -90,7 +90,13 @@ export function windowPath(leaves: Uint8Array, index: number): Bytes[] {
 }
 
 /** Path of block `block` of piece `piece` to the release root, through the layer. */
-export function releasePath(leaves: Uint8Array, layer: Uint8Array, shape: Shape, piece: number, block: number): Bytes[] {
+export function releasePath(
+  leaves: Uint8Array,
+  layer: Uint8Array,
+  shape: Shape,
+  piece: number,
+  block: number,
+): Bytes[] {
   const low = pieceHeight(shape)
   return [...climb(leaves, 0, low, block), ...climb(layer, low, log2Ceil(piecesOf(shape)), piece)]
 }

@@ -80,17 +80,23 @@ export function readMetainfo(
   if (torrent.length > MAX_TORRENT_BYTES) throw new MetainfoError('the torrent file is larger than 16 MiB')
   const { pieceLength, bytes: length } = signed
   if (pieceLength < MIN_PIECE || pieceLength > MAX_PIECE || (pieceLength & (pieceLength - 1)) !== 0)
-    throw new MetainfoError(`the release names a piece length of ${pieceLength}, not a power of two from 16 KiB to 16 MiB`)
+    throw new MetainfoError(
+      `the release names a piece length of ${pieceLength}, not a power of two from 16 KiB to 16 MiB`,
+    )
   if (length < 1) throw new MetainfoError('the release is empty')
   const info = infoOf(torrent)
-  if (toHex(sha1(encode(info))) !== signed.infoHash) throw new MetainfoError('the torrent is not the one that the vendor signed (info-hash differs)')
+  if (toHex(sha1(encode(info))) !== signed.infoHash)
+    throw new MetainfoError('the torrent is not the one that the vendor signed (info-hash differs)')
   const layer = bytesAt(info, 'piece layer')
   const sha1s = bytesAt(info, 'pieces')
   const shape = { length, pieceLength }
   const pieces = piecesOf(shape)
-  if (info['length'] !== length || info['piece length'] !== pieceLength) throw new MetainfoError('the torrent has another length than the signed release')
-  if (layer.length !== pieces * HASH || sha1s.length !== pieces * 20) throw new MetainfoError('the torrent has another number of pieces than the signed release')
-  if (!equal(rootOfLayer(layer, shape), fromHex(signed.piecesRoot))) throw new MetainfoError('the torrent does not prove into the signed release root')
+  if (info['length'] !== length || info['piece length'] !== pieceLength)
+    throw new MetainfoError('the torrent has another length than the signed release')
+  if (layer.length !== pieces * HASH || sha1s.length !== pieces * 20)
+    throw new MetainfoError('the torrent has another number of pieces than the signed release')
+  if (!equal(rootOfLayer(layer, shape), fromHex(signed.piecesRoot)))
+    throw new MetainfoError('the torrent does not prove into the signed release root')
   return {
     infoHash: signed.infoHash,
     torrent: torrent.slice() as Bytes,

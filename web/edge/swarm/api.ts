@@ -6,6 +6,7 @@ import type { Bytes, InfoHash, PartyKey, Sha256Hex, VendorId } from '../../core/
 import type { Live } from '../../core/live.ts'
 import type { Money, Msat } from '../../core/money/msat.ts'
 import type { SecretKey } from '../../core/nostr/event.ts'
+import type { Role } from '../../core/exchange/message.ts'
 import type { Receipt } from '../../core/exchange/receipt.ts'
 import type { SellerSum, WindowRow } from '../../core/rollout/messages.ts'
 import type { Wallet } from '../wallet/wallet.ts'
@@ -38,6 +39,8 @@ export interface Journal {
 
 export type SwarmOptions = Readonly<{
   identity: Identity
+  /** Shown and signed on every wire; `device` by default. A vendor gives first copies to distributors. */
+  role?: Role
   iceServers: readonly { urls: string | string[]; username?: string; credential?: string }[]
   trackers: readonly string[]
 }>
@@ -113,10 +116,10 @@ export interface Download extends Live<DownloadSnapshot> {
   stop(): Promise<void>
   /** Resolves when all pieces are proven. */
   readonly complete: Promise<void>
-  /** Resolves when no payment is open any more. */
+  /** Resolves when all pieces are proven and no payment is open but those whose pieces were bought elsewhere. */
   readonly settled: Promise<void>
   receipts(): readonly Receipt[]
-  /** A payment that settled after `settled`... or after a restart: for the addendum. */
+  /** A payment settled after its pieces had been bought elsewhere: for the addendum. */
   onLate(run: (receipt: Receipt, row: WindowRow) => void): () => void
   onFraud(run: (proof: Uint8Array, seller: PartyKey) => void): () => void
 }

@@ -1,0 +1,54 @@
+/**
+ * Proof of keys on a wire: each side signs both keys, both nonces, its own role, the release root and both
+ * DTLS certificate fingerprints, so that nobody can relay another's proof. Specified in PROTOCOL.md.
+ */
+import { schnorr } from '@noble/curves/secp256k1.js'
+import { fromHex, toHex, type Bytes, type PartyKey, type Sha256Hex } from '../bytes.ts'
+import type { SecretKey } from '../nostr/event.ts'
+import { encode } from './bencode.ts'
+import type { Role } from './message.ts'
+import { taggedHash } from './quote.ts'
+
+export type Side = Readonly<{
+  key: PartyKey
+  nonce: Bytes
+  role: Role
+  /** SHA-256 fingerprint of the side's DTLS certificate, 32 bytes. */
+  certificate: Bytes
+  /** The RELEASE event that the side showed, or nothing. */
+  floor?: string
+}>
+
+function digest(prover: Side, verifier: Side, root: Sha256Hex): Bytes {
+  const side = (of: Side) => ({
+    certificate: of.certificate,
+    floor: of.floor ?? '',
+    key: fromHex(of.key),
+    nonce: of.nonce,
+    role: of.role,
+  })
+  return taggedHash(
+    'satpatch/wire',
+    encode({ prover: side(prover), root: fromHex(root), v: 1, verifier: side(verifier) }),
+  )
+}
+
+export function prove(mine: Side, theirs: Side, root: Sha256Hex, secret: SecretKey, aux: Uint8Array): Bytes {
+  return schnorr.sign(digest(mine, theirs, root), secret, aux) as Bytes
+}
+
+export function verifyProof(mine: Side, theirs: Side, root: Sha256Hex, sig: Uint8Array): boolean {
+  // A proof that is our own echoed back would have our key as the prover's.
+  if (theirs.key === mine.key || toHex(theirs.nonce) === toHex(mine.nonce)) return false
+  try {
+    return schnorr.verify(sig, digest(theirs, mine, root), fromHex(theirs.key))
+  } catch {
+    return false
+  }
+}
+
+/** `a=fingerprint:sha-256 AB:CD:…` of a session description (RFC 8122); several certificates give the first. */
+export function fingerprintOf(sdp: string): Bytes | undefined {
+  const match = /^a=fingerprint:sha-256 ((?:[0-9a-f]{2}:){31}[0-9a-f]{2})\s*$/im.exec(sdp)
+  return match?.[1] === undefined ? undefined : fromHex(match[1].replaceAll(':', '').toLowerCase())
+}

@@ -1,0 +1,55 @@
+/** Reads an artifact once and makes everything that is signed about it: SHA-256, piece layer, info-hash. */
+import { sha256 } from '@noble/hashes/sha2.js'
+import { concat, toHex, type Sha256Hex } from '../../core/bytes.ts'
+import { buildMetainfo, magnetOf, pieceLengthFor, type Metainfo } from '../../core/swarm/metainfo.ts'
+import { HASH, pieceBytes, pieceRoot, piecesOf } from '../../core/swarm/merkle.ts'
+import type { ByteSource } from './api.ts'
+import { hashOf, leafHashes } from './window-cipher.ts'
+
+export class EmptyArtifactError extends Error {
+  override readonly name = 'EmptyArtifactError'
+  constructor() {
+    super('This file is empty: there is nothing to install. Choose the file that devices should get.')
+  }
+}
+
+type Running = { update(bytes: Uint8Array): Running; digest(): Uint8Array }
+
+/** Node's own SHA-256 where there is one: the pure one is ten times slower. */
+function runningSha256(): Running {
+  const node = (
+    globalThis as {
+      process?: { getBuiltinModule?(name: string): { createHash(name: string): Running } | undefined }
+    }
+  ).process?.getBuiltinModule?.('node:crypto')
+  return node === undefined ? (sha256.create() as Running) : node.createHash('sha256')
+}
+
+export async function hashArtifact(
+  source: ByteSource,
+  name: string,
+  trackers: readonly string[],
+  onProgress: (pieces: number, of: number) => void = () => undefined,
+  onPiece: (piece: number, bytes: Uint8Array) => Promise<void> = () => Promise.resolve(),
+): Promise<{ meta: Metainfo; sha256: Sha256Hex; magnet: string }> {
+  if (source.length === 0) throw new EmptyArtifactError()
+  const shape = { length: source.length, pieceLength: pieceLengthFor(source.length) }
+  const count = piecesOf(shape)
+  const layer = new Uint8Array(count * HASH)
+  const sha1s: Uint8Array[] = []
+  const whole = runningSha256()
+  for (let piece = 0; piece < count; piece++) {
+    const bytes = await source.read(piece * shape.pieceLength, pieceBytes(shape, piece))
+    whole.update(bytes)
+    const [leaves, sha1] = await Promise.all([
+      leafHashes(bytes),
+      hashOf('SHA-1', bytes),
+      onPiece(piece, bytes),
+    ])
+    layer.set(pieceRoot(leaves, shape), piece * HASH)
+    sha1s.push(sha1)
+    onProgress(piece + 1, count)
+  }
+  const meta = buildMetainfo({ name, ...shape, sha1s: concat(...sha1s), layer, trackers })
+  return { meta, sha256: toHex(whole.digest()) as Sha256Hex, magnet: magnetOf(meta.infoHash, name, trackers) }
+}

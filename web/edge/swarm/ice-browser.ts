@@ -1,0 +1,2 @@
+/** Browsers gather well by themselves. */
+export const tuneIce = (): Promise<void> => Promise.resolve()

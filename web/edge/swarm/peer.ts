@@ -1,0 +1,260 @@
+/**
+ * One wire of a session: the `satpatch` extension (BEP 10), the mutual proof of keys, and what the peer has.
+ * Hostile frames end in `drop`; the session hears of a peer only when its key is proven, or when it turns
+ * out to be an ordinary BitTorrent peer.
+ */
+import type { Connection, Wire, WireExtension } from '#webtorrent'
+import { concat, type Bytes, type PartyKey, type Sha256Hex } from '../../core/bytes.ts'
+import {
+  decodeMessage,
+  encodeMessage,
+  EXTENSION,
+  MessageError,
+  type Message,
+  type Role,
+} from '../../core/exchange/message.ts'
+import { fingerprintOf, prove, verifyProof, type Side } from '../../core/exchange/transcript.ts'
+import type { Identity } from './api.ts'
+
+export type PeerEvents = Readonly<{
+  /** The key is proven. */
+  proven(peer: Peer): void
+  /** No extension: an ordinary peer. */
+  plain(peer: Peer): void
+  message(peer: Peer, message: Message): void
+  /** `floor` of the peer's hello, unverified. */
+  floor(eventJson: string): void
+  haves(peer: Peer, pieces: readonly number[]): void
+  unchoked(peer: Peer): void
+  gone(peer: Peer): void
+  log(event: string, detail: Record<string, unknown>): void
+}>
+
+export type PeerContext = Readonly<{
+  identity: Identity
+  role: Role
+  root: Sha256Hex
+  pieces: number
+  floor: () => string | undefined
+  connectionOf: (wire: Wire) => Connection | undefined
+  events: PeerEvents
+}>
+
+/** A peer that has the extension and does not prove its key in this time is dropped. */
+const PROOF_TIMEOUT_MS = 20_000
+/** Ciphertext queued in this process for one wire before the next window is made. */
+const HIGH_WATER = 8 * 1024 * 1024
+const BLOCK_TIMEOUT_MS = 20_000
+
+let serial = 0
+const random = (length: number): Bytes => crypto.getRandomValues(new Uint8Array(length))
+
+export class Peer {
+  readonly id = `w${++serial}`
+  readonly #wire: Wire
+  readonly #context: PeerContext
+  #mine: Side | undefined
+  #theirs: Side | undefined
+  #pendingProof: Bytes | undefined
+  #key: PartyKey | undefined
+  #plain = false
+  #gone = false
+  readonly #proofTimer: ReturnType<typeof setTimeout>
+
+  constructor(wire: Wire, context: PeerContext) {
+    this.#wire = wire
+    this.#context = context
+    // Whatever webtorrent decides, nobody gets plain pieces here.
+    wire.unchoke = () => undefined
+    this.#proofTimer = setTimeout(() => {
+      if (this.#key === undefined && !this.#plain) this.drop('did not prove its key in time')
+    }, PROOF_TIMEOUT_MS)
+    wire.use(this.#extension())
+    const haves = () => context.events.haves(this, this.haves())
+    wire.on('bitfield', haves)
+    wire.on('have-all', haves)
+    wire.on('have', (piece: number) => context.events.haves(this, [piece]))
+    wire.on('unchoke', () => context.events.unchoked(this))
+    wire.once('close', () => this.#onGone())
+    wire.once('end', () => this.#onGone())
+  }
+
+  /** The proven key; `undefined` for an ordinary peer and before the proof. */
+  get key(): PartyKey | undefined {
+    return this.#key
+  }
+  /** What the peer says it is, signed in its proof. */
+  get role(): Role | undefined {
+    return this.#key === undefined ? undefined : this.#theirs?.role
+  }
+  get plain(): boolean {
+    return this.#plain
+  }
+  get gone(): boolean {
+    return this.#gone
+  }
+  get choking(): boolean {
+    return this.#wire.peerChoking
+  }
+
+  haves(): number[] {
+    const pieces: number[] = []
+    for (let piece = 0; piece < this.#context.pieces; piece++)
+      if (this.#wire.peerPieces.get(piece)) pieces.push(piece)
+    return pieces
+  }
+
+  hasAll(): boolean {
+    for (let piece = 0; piece < this.#context.pieces; piece++)
+      if (!this.#wire.peerPieces.get(piece)) return false
+    return true
+  }
+
+  send(message: Message): void {
+    if (this.#gone || this.#wire.destroyed) return
+    this.#wire.extended(EXTENSION, encodeMessage(message))
+  }
+
+  announce(piece: number): void {
+    if (!this.#gone && !this.#wire.destroyed) this.#wire.have(piece)
+  }
+
+  /** Bytes queued here and in the data channel. */
+  get buffered(): number {
+    const channel = this.#context.connectionOf(this.#wire)?._channel
+    return (this.#wire._readableState?.buffered ?? 0) + (channel?.bufferedAmount ?? 0)
+  }
+
+  /** Resolves when there is room for another window, or the peer is gone. */
+  async drained(): Promise<void> {
+    while (!this.#gone && this.buffered > HIGH_WATER) await new Promise((done) => setTimeout(done, 5))
+  }
+
+  /** One whole piece from an ordinary peer that unchoked us, by BEP 3 requests of 16 KiB. */
+  async fetch(piece: number, bytes: number): Promise<Bytes> {
+    const blocks: Promise<Uint8Array>[] = []
+    for (let offset = 0; offset < bytes; offset += 16_384) {
+      blocks.push(this.#request(piece, offset, Math.min(16_384, bytes - offset)))
+    }
+    return concat(...(await Promise.all(blocks)))
+  }
+
+  #request(piece: number, offset: number, length: number): Promise<Uint8Array> {
+    return new Promise((done, fail) => {
+      const timer = setTimeout(() => fail(new Error('the peer does not answer')), BLOCK_TIMEOUT_MS)
+      this.#wire.request(piece, offset, length, (error, block) => {
+        clearTimeout(timer)
+        if (error !== null || block?.length !== length) fail(error ?? new Error('block of a wrong length'))
+        else done(block)
+      })
+    })
+  }
+
+  interested(): void {
+    if (!this.#gone && !this.#wire.amInterested) this.#wire.interested()
+  }
+
+  drop(why: string): void {
+    if (this.#gone) return
+    this.#context.events.log('peer dropped', { peer: this.id, key: this.#key, why })
+    this.#wire.destroy()
+    this.#onGone()
+  }
+
+  #onGone(): void {
+    if (this.#gone) return
+    this.#gone = true
+    clearTimeout(this.#proofTimer)
+    this.#context.events.gone(this)
+  }
+
+  #extension(): new (wire: Wire) => WireExtension {
+    const onHandshake = (handshake: { m?: Record<string, number> }) => this.#onExtendedHandshake(handshake)
+    const onFrame = (frame: Uint8Array) => this.#onFrame(frame)
+    class Extension implements WireExtension {
+      onExtendedHandshake(handshake: { m?: Record<string, number> }): void {
+        onHandshake(handshake)
+      }
+      onMessage(frame: Uint8Array): void {
+        onFrame(frame)
+      }
+    }
+    Object.defineProperty(Extension.prototype, 'name', { value: EXTENSION })
+    return Extension
+  }
+
+  #onExtendedHandshake(handshake: { m?: Record<string, number> }): void {
+    if (handshake.m?.[EXTENSION] === undefined) {
+      this.#plain = true
+      // webtorrent keeps deciding that nothing is selected; whether we want pieces is ours to say.
+      this.#wire.uninterested = () => undefined
+      this.#context.events.plain(this)
+      return
+    }
+    const sdp = this.#context.connectionOf(this.#wire)?._pc
+    const certificate = fingerprintOf(sdp?.localDescription?.sdp ?? '')
+    if (certificate === undefined) return this.drop('no DTLS fingerprint of our own')
+    const floor = this.#context.floor()
+    const nonce = random(32)
+    const { key } = this.#context.identity
+    const { role } = this.#context
+    this.#mine = { key, nonce, role, certificate, ...(floor === undefined ? {} : { floor }) }
+    this.send({
+      t: 'hello',
+      key,
+      nonce,
+      role,
+      root: this.#context.root,
+      ...(floor === undefined ? {} : { floor }),
+    })
+  }
+
+  #onFrame(frame: Uint8Array): void {
+    if (this.#gone) return
+    try {
+      const message = decodeMessage(frame)
+      if (message === undefined) return
+      if (message.t === 'hello') this.#onHello(message)
+      else if (message.t === 'prove') this.#onProof(message.sig)
+      else if (this.#key === undefined) this.drop('spoke before its proof')
+      else this.#context.events.message(this, message)
+    } catch (error) {
+      if (!(error instanceof MessageError)) throw error
+      this.drop(`sent a frame that does not fit: ${error.message}`)
+    }
+  }
+
+  #onHello(hello: Extract<Message, { t: 'hello' }>): void {
+    if (this.#theirs !== undefined) return this.drop('said hello twice')
+    if (this.#mine === undefined) return this.drop('said hello before the handshake')
+    if (hello.root !== this.#context.root) return this.drop('is in the swarm with another release root')
+    const sdp = this.#context.connectionOf(this.#wire)?._pc
+    const certificate = fingerprintOf(sdp?.remoteDescription?.sdp ?? '')
+    if (certificate === undefined) return this.drop('no DTLS fingerprint of the peer')
+    this.#theirs = {
+      key: hello.key,
+      nonce: hello.nonce,
+      role: hello.role,
+      certificate,
+      ...(hello.floor === undefined ? {} : { floor: hello.floor }),
+    }
+    if (hello.floor !== undefined) this.#context.events.floor(hello.floor)
+    const { identity, root } = this.#context
+    this.send({ t: 'prove', sig: prove(this.#mine, this.#theirs, root, identity.secret, random(32)) })
+    if (this.#pendingProof !== undefined) this.#onProof(this.#pendingProof)
+  }
+
+  #onProof(sig: Bytes): void {
+    if (this.#key !== undefined) return this.drop('proved its key twice')
+    if (this.#theirs === undefined || this.#mine === undefined) {
+      this.#pendingProof = sig
+      return
+    }
+    if (!verifyProof(this.#mine, this.#theirs, this.#context.root, sig))
+      return this.drop('did not prove its key')
+    this.#key = this.#theirs.key
+    clearTimeout(this.#proofTimer)
+    this.#context.events.proven(this)
+    this.#context.events.haves(this, this.haves())
+  }
+}
