@@ -2,9 +2,12 @@
  * The vendor's view of the fleet, computed from what is on the relay and from nothing else: a reload, a
  * second tab and a late viewer compute the same. Times are Unix ms.
  */
+import { base64 } from '@scure/base'
 import type { PartyKey, VendorId } from '../bytes.ts'
-import type { Msat } from '../money/msat.ts'
+import { msat, sum, type Msat } from '../money/msat.ts'
 import type { Release } from '../release/target.ts'
+import { deviceCode } from './join.ts'
+import { deviceStates } from './messages.ts'
 import type { DeviceState, Progress, Report, Roster, SellerSum, WindowRow } from './messages.ts'
 import type { ReportVerdict } from './report.ts'
 
@@ -88,7 +91,7 @@ export type ReleaseView = Readonly<{
   feesMsat: Msat
   receipts: number
   receiptsChecked: number
-  /** Reports refused, each with its reason on the device's row. */
+  /** Reports refused; a device's row shows the reason when it has no better one. */
   refused: number
 }>
 
@@ -113,6 +116,16 @@ export type HeardReport = Readonly<{
   windows?: readonly WindowRow[]
 }>
 
+/** A late payment whose receipt counts. */
+export type HeardAddendum = Readonly<{
+  device: PartyKey
+  path: string
+  seller: PartyKey
+  paymentHash: string
+  paidMsat: Msat
+  feesMsat: Msat
+}>
+
 export type FleetInput = Readonly<{
   vendor?: VendorId
   releases: readonly KnownRelease[]
@@ -120,4 +133,244 @@ export type FleetInput = Readonly<{
   /** The latest of each device. */
   progress: ReadonlyMap<PartyKey, Progress>
   reports: readonly HeardReport[]
+  addenda?: readonly HeardAddendum[]
 }>
+
+type Member = Roster['devices'][number]
+type Known = Readonly<{ key: PartyKey; member?: Member; progress?: Progress }>
+
+const isEnrolled = ({ member }: Known): boolean => member !== undefined && member.revokedAt === undefined
+const text = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
+
+/** The whole view. Deterministic: the order in which events arrived does not show. */
+export function fleetView(input: FleetInput): FleetView {
+  const releases = [...input.releases].sort(
+    (a, b) => b.publishedAt - a.publishedAt || text(a.release.path, b.release.path),
+  )
+  const members = new Map(input.roster.devices.map((member) => [member.key, member]))
+  const keys = new Set([...members.keys(), ...input.progress.keys(), ...input.reports.map((r) => r.device)])
+  const known: Known[] = [...keys].map((key) => {
+    const member = members.get(key)
+    const progress = input.progress.get(key)
+    return { key, ...(member ? { member } : {}), ...(progress ? { progress } : {}) }
+  })
+  const heard = indexReports(input)
+  const rows = known
+    .map((device) => deviceRow(device, releases, heard))
+    .sort((a, b) => text(a.name, b.name) || text(a.key, b.key))
+  return {
+    ...(input.vendor ? { vendor: input.vendor } : {}),
+    devices: rows.filter((row) => row.enrolled),
+    unenrolled: rows.filter((row) => !row.enrolled),
+    releases: releases.map((release) =>
+      releaseView(release, rows, refusedOf(release.release.path, rows, input)),
+    ),
+  }
+}
+
+type Heard = Readonly<{
+  report: (device: PartyKey, path: string) => HeardReport | undefined
+  addenda: (device: PartyKey, path: string) => readonly HeardAddendum[]
+}>
+
+/** One report a device and release: an accepted one, else the earliest. */
+function indexReports(input: FleetInput): Heard {
+  const reports = new Map<string, HeardReport>()
+  for (const one of input.reports) {
+    const at = `${one.device} ${one.report.path}`
+    const best = reports.get(at)
+    if (!best || rank(one) < rank(best) || (rank(one) === rank(best) && one.at < best.at))
+      reports.set(at, one)
+  }
+  const addenda = Map.groupBy(input.addenda ?? [], (one) => `${one.device} ${one.path}`)
+  return {
+    report: (device, path) => reports.get(`${device} ${path}`),
+    addenda: (device, path) => addenda.get(`${device} ${path}`) ?? [],
+  }
+}
+const rank = ({ verdict }: HeardReport): number => ['accepted', 'checking', 'refused'].indexOf(verdict.tag)
+
+function deviceRow(device: Known, releases: readonly KnownRelease[], heard: Heard): DeviceRow {
+  const { key, member, progress } = device
+  const hardware = progress?.hardware ?? member?.hardware ?? ''
+  const concerned = releases.filter(
+    ({ release }) =>
+      release.hardware.includes(hardware) ||
+      progress?.release?.path === release.path ||
+      heard.report(key, release.path) !== undefined,
+  )
+  return {
+    key,
+    code: deviceCode(key),
+    name: nameOf(device),
+    hardware,
+    enrolled: isEnrolled(device),
+    ...(member ? { enrolledAt: member.enrolledAt } : {}),
+    ...(member?.revokedAt === undefined ? {} : { revokedAt: member.revokedAt }),
+    ...(progress ? { seenAt: progress.at, state: progress.state } : {}),
+    ...waitOf(progress),
+    ...(progress?.balanceMsat === undefined ? {} : { balanceMsat: progress.balanceMsat }),
+    installed: progress?.installed ?? {},
+    releases: concerned.map(({ release, status }) => deviceRelease(device, release, status, heard)),
+  }
+}
+
+/** The vendor's own name for it, else the device's. */
+const nameOf = ({ key, member, progress }: Known): string => member?.name || progress?.name || key.slice(0, 8)
+
+const waitOf = (progress: Progress | undefined): Pick<DeviceRow, 'reason' | 'needMsat' | 'fundInvoice'> => ({
+  ...(progress?.reason === undefined ? {} : { reason: progress.reason }),
+  ...(progress?.needMsat === undefined ? {} : { needMsat: progress.needMsat }),
+  ...(progress?.fundInvoice === undefined ? {} : { fundInvoice: progress.fundInvoice }),
+})
+
+function deviceRelease(
+  device: Known,
+  release: Release,
+  status: KnownRelease['status'],
+  heard: Heard,
+): DeviceRelease {
+  const { key, progress } = device
+  const one = heard.report(key, release.path)
+  const told = one?.verdict.tag === 'refused' ? undefined : one
+  const now = progress?.release?.path === release.path ? progress.release : undefined
+  const late = heard.addenda(key, release.path)
+  const pieces = Math.ceil(release.bytes / release.pieceLength)
+  const state = stateOf(progress, release, now !== undefined, told, status)
+  const whole =
+    state === 'healthy' || state === 'rolled back' || state === 'installing' || state === 'verified'
+  const have = now && bitfield(now.have, pieces)
+  const sums = told?.report ?? now
+  return {
+    device: key,
+    name: nameOf(device),
+    enrolled: isEnrolled(device),
+    path: release.path,
+    state,
+    ...(now && !told ? waitOf(progress) : {}),
+    ...(told?.report.reason === undefined ? {} : { reason: told.report.reason }),
+    pieces,
+    havePieces: whole ? pieces : have ? countBits(have) : 0,
+    ...(have ? { have } : {}),
+    paidMsat: sum([sums?.paidMsat ?? msat(0), ...late.map((l) => l.paidMsat)]),
+    feesMsat: sum([sums?.feesMsat ?? msat(0), ...late.map((l) => l.feesMsat)]),
+    receipts: (sums?.receipts ?? 0) + late.length,
+    receiptsChecked: told?.verdict.tag === 'accepted' ? told.verdict.receipts + late.length : 0,
+    sellers: withLate(sums?.sellers ?? [], late),
+    windows: told?.windows ?? now?.windows ?? [],
+    ...(sums ? { startedAt: sums.startedAt } : {}),
+    ...(told ? { finishedAt: told.report.finishedAt } : {}),
+    ...(one ? { report: one.report, verdict: one.verdict } : {}),
+  }
+}
+
+function stateOf(
+  progress: Progress | undefined,
+  release: Release,
+  isCurrent: boolean,
+  told: HeardReport | undefined,
+  status: KnownRelease['status'],
+): DeviceRelease['state'] {
+  if (told) return told.report.outcome
+  if (progress && isCurrent) return progress.state
+  const { installed } = progress ?? {}
+  if (
+    installed &&
+    Object.hasOwn(installed, release.product) &&
+    installed[release.product] === release.version
+  ) {
+    return 'healthy'
+  }
+  // `queued` and `announced` come before there is anything to tell of the release itself.
+  const early = progress?.state === 'queued' || progress?.state === 'announced'
+  return early && status === 'live' && !progress.release ? progress.state : 'waiting'
+}
+
+function withLate(sellers: readonly SellerSum[], late: readonly HeardAddendum[]): readonly SellerSum[] {
+  if (late.length === 0) return sellers
+  return mergeSellers([
+    ...sellers,
+    ...late.map(({ seller, paidMsat, feesMsat }) => ({
+      seller,
+      pieces: 0,
+      bytes: 0,
+      paidMsat,
+      feesMsat,
+      rateBps: 0,
+    })),
+  ])
+}
+
+/** One row a seller; most paid first, then by key. */
+export function mergeSellers(all: readonly SellerSum[]): SellerSum[] {
+  const merged = new Map<PartyKey, SellerSum>()
+  for (const one of all) {
+    const before = merged.get(one.seller)
+    const dropped = before?.dropped ?? one.dropped
+    merged.set(one.seller, {
+      seller: one.seller,
+      pieces: (before?.pieces ?? 0) + one.pieces,
+      bytes: (before?.bytes ?? 0) + one.bytes,
+      paidMsat: msat((before?.paidMsat ?? 0) + one.paidMsat),
+      feesMsat: msat((before?.feesMsat ?? 0) + one.feesMsat),
+      rateBps: (before?.rateBps ?? 0) + one.rateBps,
+      ...(dropped === undefined ? {} : { dropped }),
+    })
+  }
+  return [...merged.values()].sort((a, b) => b.paidMsat - a.paidMsat || text(a.seller, b.seller))
+}
+
+function bitfield(encoded: string, pieces: number): Uint8Array | undefined {
+  try {
+    const bytes = base64.decode(encoded)
+    return bytes.length === Math.ceil(pieces / 8) ? bytes : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function countBits(bytes: Uint8Array): number {
+  let bits = 0
+  for (let byte of bytes) for (; byte; byte &= byte - 1) bits++
+  return bits
+}
+
+function releaseView(
+  { release, status, publishedAt }: KnownRelease,
+  rows: readonly DeviceRow[],
+): ReleaseView {
+  const all = rows.flatMap((row) => row.releases.filter((one) => one.path === release.path))
+  const devices = all.filter((one) => one.enrolled)
+  const counts = Object.fromEntries(['waiting', ...deviceStates].map((state) => [state, 0])) as Record<
+    DeviceState | 'waiting',
+    number
+  >
+  for (const { state } of devices) counts[state]++
+  const total = (pick: (one: DeviceRelease) => number) => devices.reduce((n, one) => n + pick(one), 0)
+  return {
+    release,
+    status,
+    publishedAt,
+    healthy: counts.healthy,
+    enrolled: devices.length,
+    counts,
+    devices,
+    unenrolled: all.filter((one) => !one.enrolled),
+    edges: devices.flatMap(({ device, sellers }) =>
+      sellers.map(({ seller, pieces, bytes, paidMsat, rateBps }) => ({
+        seller,
+        device,
+        pieces,
+        bytes,
+        paidMsat,
+        rateBps,
+      })),
+    ),
+    sellers: mergeSellers(devices.flatMap((one) => one.sellers)),
+    paidMsat: sum(devices.map((one) => one.paidMsat)),
+    feesMsat: sum(devices.map((one) => one.feesMsat)),
+    receipts: total((one) => one.receipts),
+    receiptsChecked: total((one) => one.receiptsChecked),
+    refused,
+  }
+}
