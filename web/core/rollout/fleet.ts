@@ -335,9 +335,17 @@ function countBits(bytes: Uint8Array): number {
   return bits
 }
 
+const refusedOf = (path: string, rows: readonly DeviceRow[], input: FleetInput): number => {
+  const enrolled = new Set(rows.filter((row) => row.enrolled).map((row) => row.key))
+  return input.reports.filter(
+    (one) => one.report.path === path && one.verdict.tag === 'refused' && enrolled.has(one.device),
+  ).length
+}
+
 function releaseView(
   { release, status, publishedAt }: KnownRelease,
   rows: readonly DeviceRow[],
+  refused: number,
 ): ReleaseView {
   const all = rows.flatMap((row) => row.releases.filter((one) => one.path === release.path))
   const devices = all.filter((one) => one.enrolled)
