@@ -20,6 +20,7 @@ import type {
   SaleRow,
 } from '../swarm/api.ts'
 import type { Wallet } from '../wallet/wallet.ts'
+import type { ReadVendor } from './vendor-watch.ts'
 
 /** The owner's terms. Kept in the journal; `loadSettings` and `updateSettings` read and write them. */
 export type DistributorSettings = Readonly<{
@@ -54,8 +55,15 @@ export type DistributorDeps = Readonly<{
   random: (length: number) => Bytes
   fetch: typeof globalThis.fetch
   log?: (event: string, detail: Readonly<Record<string, unknown>>) => void
-  /** Other makers of swarm, download and shop than the real ones, for tests. */
-  swarm?: Readonly<{ createSwarm: CreateSwarm; createDownload: CreateDownload; createShop: CreateShop }>
+  /** Others than the real ones, for tests. */
+  parts?: Partial<DistributorParts>
+}>
+
+export type DistributorParts = Readonly<{
+  createSwarm: CreateSwarm
+  createDownload: CreateDownload
+  createShop: CreateShop
+  readVendor: ReadVendor
 }>
 
 export type DistributorMode =
