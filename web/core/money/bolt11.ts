@@ -152,6 +152,14 @@ export function decodeInvoice(text: string, options: { prefix?: Prefix } = {}): 
   return { ok: true, invoice }
 }
 
+/** The payment hash that a text claims, its signature unchecked: to find an invoice that one has made oneself. */
+export function peekPaymentHash(text: string): Sha256Hex | undefined {
+  if (text.length > MAX_INVOICE_LENGTH) return undefined
+  const words = bech32.decodeUnsafe(text as `${string}1${string}`, false)?.words
+  const fields = words && readFields(words.slice(0, -SIGNATURE_WORDS))
+  return fields && !('tag' in fields) ? fields.paymentHash : undefined
+}
+
 /** A refusal in words for a person. */
 export function explainRefusal(why: Bolt11Refusal): string {
   switch (why.tag) {

@@ -1,0 +1,161 @@
+/**
+ * Recomputes the wallet from its first line, with its own eyes: this file shares no code with the ledger, only the
+ * tables. A movement must sum to zero, a balance must be the sum of its lines, and every lock must be accounted for.
+ */
+import { DatabaseSync } from 'node:sqlite'
+
+export type AuditReport = Readonly<{
+  ok: boolean
+  /** What does not add up; at most `MAX_PROBLEMS`, nothing when all is well. */
+  problems: readonly string[]
+  accounts: number
+  movements: number
+  grantedMsat: number
+  lockedMsat: number
+}>
+
+export const MAX_PROBLEMS = 100
+
+type Line = { account: string; seq: number; movement: number; amount: number; balance: number }
+type Account = { id: string; kind: string; balance: number; lines: number }
+
+/** Reads the ledger file at `path` (read-only; it may be in use). */
+export function audit(path: string): AuditReport {
+  const db = new DatabaseSync(path, { readOnly: true, timeout: 5000 })
+  const problems: string[] = []
+  const wrong = (problem: string): void => {
+    if (problems.length < MAX_PROBLEMS) problems.push(problem)
+  }
+  try {
+    db.exec('BEGIN')
+    const rows = <T>(sql: string): Iterable<T> => db.prepare(sql).iterate() as unknown as Iterable<T>
+    const one = (sql: string): number => Number(Object.values(db.prepare(sql).get() ?? {})[0] ?? 0)
+
+    const sums = new Map<string, { balance: number; lines: number }>()
+    const perMovement = new Map<number, { sum: number; lines: number }>()
+    const kinds = new Map<string, string>()
+    for (const { id, kind } of rows<Account>('SELECT id, kind FROM accounts')) kinds.set(id, kind)
+    for (const { account, seq, movement, amount, balance } of rows<Line>(
+      'SELECT * FROM lines ORDER BY account, seq',
+    )) {
+      const running = sums.get(account) ?? { balance: 0, lines: 0 }
+      running.balance += amount
+      running.lines += 1
+      sums.set(account, running)
+      if (seq !== running.lines) wrong(`account ${account}: line ${running.lines} is numbered ${seq}`)
+      if (balance !== running.balance)
+        wrong(`account ${account}, line ${seq}: says ${balance}, the lines sum to ${running.balance}`)
+      if (running.balance < 0 && kinds.get(account) !== 'mint')
+        wrong(`account ${account}, line ${seq}: fell below zero (${running.balance})`)
+      const both = perMovement.get(movement) ?? { sum: 0, lines: 0 }
+      perMovement.set(movement, { sum: both.sum + amount, lines: both.lines + 1 })
+    }
+    for (const [id, { sum, lines }] of perMovement)
+      if (sum !== 0 || lines !== 2) wrong(`movement ${id}: ${lines} lines that sum to ${sum}`)
+    const movements = one('SELECT COUNT(*) FROM movements')
+    if (movements !== perMovement.size) wrong(`${movements} movements, but lines of ${perMovement.size}`)
+
+    let accounts = 0
+    let total = 0
+    for (const { id, balance, lines } of rows<Account>('SELECT * FROM accounts')) {
+      accounts++
+      total += balance
+      const running = sums.get(id) ?? { balance: 0, lines: 0 }
+      if (balance !== running.balance)
+        wrong(`account ${id}: has ${balance}, its lines sum to ${running.balance}`)
+      if (lines !== running.lines) wrong(`account ${id}: counts ${lines} lines, has ${running.lines}`)
+      sums.delete(id)
+    }
+    for (const id of sums.keys()) wrong(`lines of an account that does not exist: ${id}`)
+    if (total !== 0) wrong(`all balances sum to ${total} instead of 0`)
+
+    const lockedMsat = one("SELECT COALESCE(SUM(balance), 0) FROM accounts WHERE kind = 'locked'")
+    const pending = one("SELECT COALESCE(SUM(amount), 0) FROM payments WHERE state = 'pending'")
+    if (lockedMsat !== pending) wrong(`${lockedMsat} msat are locked, pending payments are ${pending}`)
+    checkPayments(rows, wrong)
+    checkSpends(rows, wrong)
+    const grantedMsat = -one("SELECT COALESCE(SUM(balance), 0) FROM accounts WHERE kind = 'mint'")
+    return { ok: problems.length === 0, problems, accounts, movements, grantedMsat, lockedMsat }
+  } finally {
+    db.close()
+  }
+}
+
+type Rows = <T>(sql: string) => Iterable<T>
+type Wrong = (problem: string) => void
+
+/** Each payment against its invoice, and both against the money that moved in their name. */
+function checkPayments(rows: Rows, wrong: Wrong): void {
+  const moved = new Map<string, string[]>()
+  type Moved = { reference: string; kind: string; account: string; amount: number }
+  const inOrder = `SELECT m.reference, m.kind, l.account, l.amount FROM movements m JOIN lines l ON l.movement = m.id
+    WHERE m.kind IN ('pay', 'lock', 'settle', 'release') ORDER BY m.id, l.amount`
+  for (const { reference, kind, account, amount } of rows<Moved>(inOrder)) {
+    const list = moved.get(reference) ?? []
+    list.push(`${kind} ${account} ${amount}`)
+    moved.set(reference, list)
+  }
+  type Pair = {
+    payment_hash: string
+    payer: string
+    payee: string
+    amount: number
+    asked: number
+    paid: string
+    state: string
+    hold: number
+    preimage: string | null
+  }
+  const pairs = `SELECT p.payment_hash, p.account AS payer, i.account AS payee, p.amount, i.amount AS asked,
+    p.state AS paid, i.state, i.hold, i.preimage FROM payments p LEFT JOIN invoices i ON i.payment_hash = p.payment_hash`
+  for (const pair of rows<Pair>(pairs)) {
+    const { payment_hash: hash, payer, payee, amount, asked, paid, state, hold } = pair
+    const expected = { pending: 'accepted', settled: 'settled', returned: 'cancelled' }[paid]
+    if (state !== expected) wrong(`payment ${hash} is ${paid}, its invoice ${state}`)
+    if (amount !== asked) wrong(`payment ${hash}: ${amount} paid for an invoice of ${asked}`)
+    if (state === 'settled' && !pair.preimage) wrong(`invoice ${hash} settled without a preimage`)
+    const steps = hold ? [`lock ${payer} ${-amount}`, `lock locked ${amount}`] : []
+    if (paid === 'settled')
+      steps.push(
+        ...(hold
+          ? [`settle locked ${-amount}`, `settle ${payee} ${amount}`]
+          : [`pay ${payer} ${-amount}`, `pay ${payee} ${amount}`]),
+      )
+    if (paid === 'returned') steps.push(`release locked ${-amount}`, `release ${payer} ${amount}`)
+    const found = moved.get(hash) ?? []
+    if (found.join() !== steps.join()) wrong(`payment ${hash}: moved [${found}] instead of [${steps}]`)
+    moved.delete(hash)
+  }
+  for (const hash of moved.keys()) wrong(`money moved for a payment that does not exist: ${hash}`)
+}
+
+/** Each connection's budget against what was counted on it. */
+function checkSpends(rows: Rows, wrong: Wrong): void {
+  type Spend = { client: string; seq: number; amount: number; period_start: number; used: number }
+  const used = new Map<string, { period: number; used: number; seq: number }>()
+  for (const spend of rows<Spend>('SELECT * FROM spends ORDER BY client, seq')) {
+    const before = used.get(spend.client) ?? { period: spend.period_start, used: 0, seq: 0 }
+    const base = before.period === spend.period_start ? before.used : 0
+    const after = { period: spend.period_start, used: base + spend.amount, seq: before.seq + 1 }
+    if (spend.seq !== after.seq)
+      wrong(`budget of ${spend.client}: line ${after.seq} is numbered ${spend.seq}`)
+    if (spend.used !== after.used) wrong(`budget of ${spend.client}, line ${spend.seq}: says ${spend.used}`)
+    used.set(spend.client, after)
+  }
+  type Connection = {
+    client: string
+    budget: number | null
+    used: number
+    period_start: number
+    spends: number
+  }
+  for (const connection of rows<Connection>('SELECT * FROM connections')) {
+    const { client } = connection
+    const last = used.get(client)
+    const expected = last && last.period === connection.period_start ? last.used : 0
+    if (connection.used !== expected)
+      wrong(`connection ${client}: used ${connection.used}, lines say ${expected}`)
+    if (connection.spends !== (last?.seq ?? 0))
+      wrong(`connection ${client}: counts ${connection.spends} spends`)
+  }
+}

@@ -1,0 +1,56 @@
+/** `node:sqlite` behind four verbs: statements are prepared once, a transaction nests as a savepoint. */
+import { chmodSync, closeSync, openSync } from 'node:fs'
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
+
+export type Row = Record<string, unknown>
+export type Param = string | number | null
+
+export interface Database {
+  get(sql: string, ...params: Param[]): Row | undefined
+  all(sql: string, ...params: Param[]): Row[]
+  run(sql: string, ...params: Param[]): void
+  /** All of `work` or nothing of it; what it throws is passed on. */
+  transaction<T>(work: () => T): T
+  close(): void
+}
+
+/** Opens or makes a database that survives kill -9 and power loss: WAL, fsync at each commit. Only the owner may read it. */
+export function openDatabase(path: string, options: { readOnly?: boolean } = {}): Database {
+  if (!options.readOnly) {
+    closeSync(openSync(path, 'a', 0o600))
+    chmodSync(path, 0o600)
+  }
+  const db = new DatabaseSync(path, { readOnly: options.readOnly ?? false, timeout: 5000 })
+  if (!options.readOnly) db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
+  const prepared = new Map<string, StatementSync>()
+  const statement = (sql: string): StatementSync => {
+    let found = prepared.get(sql)
+    if (!found) prepared.set(sql, (found = db.prepare(sql)))
+    return found
+  }
+  let depth = 0
+  return {
+    get: (sql, ...params) => statement(sql).get(...(params as SQLInputValue[])),
+    all: (sql, ...params) => statement(sql).all(...(params as SQLInputValue[])),
+    run: (sql, ...params) => void statement(sql).run(...(params as SQLInputValue[])),
+    transaction(work) {
+      const [begin, commit, undo] = depth
+        ? [`SAVEPOINT s${depth}`, `RELEASE s${depth}`, `ROLLBACK TO s${depth}`]
+        : ['BEGIN IMMEDIATE', 'COMMIT', 'ROLLBACK']
+      db.exec(begin)
+      depth++
+      try {
+        const value = work()
+        db.exec(commit)
+        return value
+      } catch (error) {
+        db.exec(undo)
+        if (depth > 1) db.exec(commit)
+        throw error
+      } finally {
+        depth--
+      }
+    },
+    close: () => db.close(),
+  }
+}

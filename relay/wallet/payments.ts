@@ -1,0 +1,386 @@
+/**
+ * Invoices and what happens to them: paid at once where the secret is here, locked first where it is not. Every
+ * function runs inside the caller's transaction and says who is to be told.
+ */
+import { randomBytes } from 'node:crypto'
+import { sha256Hex, fromHex, toHex, type Sha256Hex } from '../../web/core/bytes.ts'
+import {
+  DEFAULT_EXPIRY_SECONDS,
+  decodeInvoice,
+  encodeInvoice,
+  explainRefusal,
+  MAX_DESCRIPTION_BYTES,
+  peekPaymentHash,
+  prefixOf,
+} from '../../web/core/money/bolt11.ts'
+import type { Money, Msat } from '../../web/core/money/msat.ts'
+import { MAX_LIST, Nip47Refusal, type NotificationType } from '../../web/core/wallet/nip47.ts'
+import type { Connection, Connections } from './connections.ts'
+import type { Row } from './database.ts'
+import { LOCKED, type Ledger } from './ledger.ts'
+
+/** NIP-47's transaction object, as it is sent. */
+export type Told = Record<string, string | number>
+export type Notice = Readonly<{ account: string; type: NotificationType; transaction: Told }>
+/** What a change leads to: people to tell, and payments that were waited for. */
+export type Outcome = Readonly<{ notices: readonly Notice[]; decided: readonly Decided[] }>
+export type Decided = Readonly<{ paymentHash: string; preimage?: string }>
+
+export type NewInvoice = Readonly<{
+  amount: number
+  description?: string | undefined
+  descriptionHash?: string | undefined
+  expirySeconds?: number | undefined
+  /** The receiver's secret; the sandbox draws one if there is neither this nor a hash. */
+  preimage?: string | undefined
+  /** A hold invoice: only the hash is known here. */
+  paymentHash?: string | undefined
+}>
+
+type Invoice = {
+  payment_hash: string
+  account: string
+  bolt11: string
+  amount: number
+  description: string
+  description_hash: string | null
+  preimage: string | null
+  hold: number
+  state: 'open' | 'accepted' | 'settled' | 'cancelled'
+  created_at: number
+  expires_at: number
+  settled_at: number | null
+  settle_by: number | null
+}
+type Payment = {
+  payment_hash: string
+  account: string
+  client: string
+  amount: number
+  fees: number
+  state: 'pending' | 'settled' | 'returned'
+  created_at: number
+  settled_at: number | null
+}
+
+export type PaymentOptions = Readonly<{
+  ledger: Ledger
+  connections: Connections
+  money: Money
+  /** Signs invoices. */
+  nodeSecret: Uint8Array
+  holdLimitMs: number
+}>
+
+export interface Payments {
+  makeInvoice(account: string, request: NewInvoice, at: number): Told
+  /** `preimage` when paid at once; otherwise the payment is locked until it is decided. */
+  pay(
+    connection: Connection,
+    text: string,
+    amount: number | undefined,
+    at: number,
+  ): Outcome & { paymentHash: string; preimage?: string }
+  settle(account: string, preimage: string, at: number): Outcome
+  cancel(account: string, paymentHash: string, at: number): Outcome
+  lookUp(account: string, paymentHash: string, at: number): Told | undefined
+  list(account: string, options: ListOptions, at: number): Told[]
+  /** Returns what has been locked until `at`; at most `limit` at a time. */
+  returnOverdue(at: number, limit: number): Outcome
+  nextDeadline(): number | undefined
+}
+
+export type ListOptions = Readonly<{
+  from?: number | undefined
+  until?: number | undefined
+  limit?: number | undefined
+  offset?: number | undefined
+  unpaid?: boolean | undefined
+  type?: 'incoming' | 'outgoing' | undefined
+}>
+
+export function createPayments({
+  ledger,
+  connections,
+  money,
+  nodeSecret,
+  holdLimitMs,
+}: PaymentOptions): Payments {
+  const { db } = ledger
+  const prefix = prefixOf(money)
+  const invoiceOf = (hash: string): Invoice | undefined =>
+    db.get('SELECT * FROM invoices WHERE payment_hash = ?', hash) as Invoice | undefined
+  const paymentOf = (hash: string): Payment | undefined =>
+    db.get('SELECT * FROM payments WHERE payment_hash = ?', hash) as Payment | undefined
+  const notice = (type: NotificationType, invoice: Invoice, payment: Payment, at: number): Notice =>
+    type === 'payment_sent'
+      ? {
+          account: payment.account,
+          type,
+          transaction: tellPayment({ ...invoice, ...paymentFields(payment) }),
+        }
+      : { account: invoice.account, type, transaction: tellInvoice(invoice, at) }
+  const failed = (message: string): Nip47Refusal => new Nip47Refusal('PAYMENT_FAILED', message)
+
+  const makeInvoice = (account: string, request: NewInvoice, at: number): Told => {
+    const description = request.description ?? ''
+    if (new TextEncoder().encode(description).length > MAX_DESCRIPTION_BYTES)
+      throw new Nip47Refusal(
+        'OTHER',
+        `The description is longer than ${MAX_DESCRIPTION_BYTES} bytes; shorten it.`,
+      )
+    const hold = request.paymentHash !== undefined
+    const preimage = hold ? null : (request.preimage ?? toHex(randomBytes(32)))
+    const hash = request.paymentHash ?? sha256Hex(fromHex(preimage ?? ''))
+    const existing = invoiceOf(hash)
+    if (existing) {
+      const same =
+        existing.account === account && existing.amount === request.amount && existing.hold === (hold ? 1 : 0)
+      // A seller that lost our answer asks again: the same invoice is the right one.
+      if (
+        same &&
+        existing.description === description &&
+        existing.state === 'open' &&
+        existing.expires_at > at
+      )
+        return tellInvoice(existing, at)
+      throw new Nip47Refusal(
+        'OTHER',
+        'There is an invoice for this payment hash already; a secret is used once.',
+      )
+    }
+    const expirySeconds = request.expirySeconds ?? DEFAULT_EXPIRY_SECONDS
+    const bolt11 = encodeInvoice(
+      {
+        prefix,
+        amount: request.amount as Msat,
+        paymentHash: hash as Sha256Hex,
+        paymentSecret: toHex(randomBytes(32)),
+        description: request.descriptionHash ? { hash: request.descriptionHash as Sha256Hex } : description,
+        createdAtMs: at,
+        expirySeconds,
+      },
+      nodeSecret,
+    )
+    const expiresAt = (Math.floor(at / 1000) + expirySeconds) * 1000
+    db.run(
+      `INSERT INTO invoices (payment_hash, account, bolt11, amount, description, description_hash, preimage, hold, state,
+         created_at, expires_at, settled_at, settle_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, NULL, NULL)`,
+      ...[hash, account, bolt11, request.amount, description, request.descriptionHash ?? null, preimage],
+      ...[hold ? 1 : 0, at, expiresAt],
+    )
+    return tellInvoice(invoiceOf(hash) as Invoice, at)
+  }
+
+  /** Our own invoice that this text is, or why it is none. */
+  const readOwn = (text: string): Invoice => {
+    const hash = peekPaymentHash(text)
+    const invoice = hash && invoiceOf(hash)
+    if (invoice && invoice.bolt11 === text.toLowerCase()) return invoice
+    const decoded = decodeInvoice(text, { prefix })
+    if (!decoded.ok) throw failed(`${explainRefusal(decoded.why)} Nothing was paid.`)
+    throw failed(
+      'This invoice was made by another wallet service. Play money cannot leave this one; nothing was paid.',
+    )
+  }
+
+  const settleInvoice = (invoice: Invoice, payment: Payment, preimage: string, at: number): Outcome => {
+    db.run(
+      "UPDATE invoices SET state = 'settled', preimage = ?, settled_at = ? WHERE payment_hash = ?",
+      ...[preimage, at, invoice.payment_hash],
+    )
+    db.run(
+      "UPDATE payments SET state = 'settled', settled_at = ? WHERE payment_hash = ?",
+      at,
+      invoice.payment_hash,
+    )
+    const paid: Invoice = { ...invoice, state: 'settled', preimage, settled_at: at }
+    const sent: Payment = { ...payment, state: 'settled', settled_at: at }
+    return {
+      notices: [notice('payment_received', paid, sent, at), notice('payment_sent', paid, sent, at)],
+      decided: [{ paymentHash: invoice.payment_hash, preimage }],
+    }
+  }
+  const release = (invoice: Invoice, at: number): Outcome => {
+    const { payment_hash: hash } = invoice
+    db.run("UPDATE invoices SET state = 'cancelled', settled_at = NULL WHERE payment_hash = ?", hash)
+    const payment = paymentOf(hash)
+    if (payment?.state !== 'pending') return { notices: [], decided: [] }
+    const { account, client, amount, created_at } = payment
+    db.run("UPDATE payments SET state = 'returned' WHERE payment_hash = ?", hash)
+    ledger.move({ kind: 'release', reference: hash, from: LOCKED, to: account, amount, at })
+    connections.unspend(client, amount, hash, created_at)
+    return { notices: [], decided: [{ paymentHash: hash }] }
+  }
+
+  const held = (account: string, hash: string): Invoice => {
+    const invoice = invoiceOf(hash)
+    if (!invoice?.hold || invoice.account !== account)
+      throw new Nip47Refusal('NOT_FOUND', 'This wallet has no hold invoice with that payment hash.')
+    return invoice
+  }
+
+  return {
+    makeInvoice,
+
+    pay(connection, text, asked, at) {
+      const invoice = readOwn(text)
+      const { payment_hash: hash, amount } = invoice
+      if (asked !== undefined && asked !== amount)
+        throw new Nip47Refusal('OTHER', `The invoice is over ${amount} msat, not ${asked}; nothing was paid.`)
+      const earlier = paymentOf(hash)
+      if (earlier?.state === 'pending' && earlier.account === connection.account)
+        return { paymentHash: hash, notices: [], decided: [] }
+      if (earlier)
+        throw failed('This invoice has been paid already; nothing was paid now. Look it up for its preimage.')
+      if (invoice.state !== 'open') throw failed('The seller has cancelled this invoice; nothing was paid.')
+      if (invoice.expires_at <= at)
+        throw failed('This invoice has expired; nothing was paid. Ask for a new one.')
+      if (invoice.account === connection.account)
+        throw failed('A wallet cannot pay its own invoice; nothing was paid.')
+
+      connections.spend(connection, amount, hash, at)
+      const to = invoice.hold ? LOCKED : invoice.account
+      ledger.move({
+        kind: invoice.hold ? 'lock' : 'pay',
+        reference: hash,
+        from: connection.account,
+        to,
+        amount,
+        at,
+      })
+      db.run(
+        `INSERT INTO payments (payment_hash, account, client, amount, fees, state, created_at, settled_at)
+         VALUES (?, ?, ?, ?, 0, 'pending', ?, NULL)`,
+        ...[hash, connection.account, connection.client, amount, at],
+      )
+      const payment = paymentOf(hash) as Payment
+      if (!invoice.hold && invoice.preimage) {
+        const { preimage } = invoice
+        const { notices } = settleInvoice(invoice, payment, preimage, at)
+        return { paymentHash: hash, preimage, notices, decided: [] }
+      }
+      const settleBy = at + holdLimitMs
+      db.run("UPDATE invoices SET state = 'accepted', settle_by = ? WHERE payment_hash = ?", settleBy, hash)
+      const accepted: Invoice = { ...invoice, state: 'accepted', settle_by: settleBy }
+      return {
+        paymentHash: hash,
+        notices: [notice('hold_invoice_accepted', accepted, payment, at)],
+        decided: [],
+      }
+    },
+
+    settle(account, preimage, at) {
+      const invoice = held(account, sha256Hex(fromHex(preimage)))
+      if (invoice.state === 'settled') return { notices: [], decided: [] }
+      const payment = paymentOf(invoice.payment_hash)
+      if (invoice.state !== 'accepted' || !payment)
+        throw new Nip47Refusal('OTHER', `Nothing is locked for this invoice (it is ${invoice.state}).`)
+      if (invoice.settle_by !== null && invoice.settle_by <= at)
+        throw new Nip47Refusal(
+          'OTHER',
+          'The time to settle this invoice is over; the payer has the sats back.',
+        )
+      const { amount } = payment
+      ledger.move({ kind: 'settle', reference: invoice.payment_hash, from: LOCKED, to: account, amount, at })
+      return settleInvoice(invoice, payment, preimage, at)
+    },
+
+    cancel(account, hash, at) {
+      const invoice = held(account, hash)
+      if (invoice.state === 'settled')
+        throw new Nip47Refusal('OTHER', 'This invoice has been settled; it cannot be cancelled.')
+      return invoice.state === 'cancelled' ? { notices: [], decided: [] } : release(invoice, at)
+    },
+
+    lookUp(account, hash, at) {
+      const invoice = invoiceOf(hash)
+      if (!invoice) return undefined
+      if (invoice.account === account) return tellInvoice(invoice, at)
+      const payment = paymentOf(hash)
+      return payment?.account === account ? tellPayment({ ...invoice, ...paymentFields(payment) }) : undefined
+    },
+
+    list(account, options, at) {
+      const [from, until] = [(options.from ?? 0) * 1000, (options.until ?? 2 ** 40) * 1000 + 999]
+      const limit = Math.min(options.limit ?? 50, MAX_LIST)
+      const offset = Math.min(options.offset ?? 0, Number.MAX_SAFE_INTEGER)
+      const incoming = options.unpaid ? '' : "AND state = 'settled'"
+      const outgoing = options.unpaid ? '' : "AND p.state = 'settled'"
+      const parts: string[] = []
+      if (options.type !== 'outgoing')
+        parts.push(`SELECT 'incoming' AS side, i.payment_hash AS hash, i.created_at AS at FROM invoices i
+          WHERE account = ? AND created_at BETWEEN ? AND ? ${incoming}`)
+      if (options.type !== 'incoming')
+        parts.push(`SELECT 'outgoing' AS side, p.payment_hash AS hash, p.created_at AS at FROM payments p
+          WHERE account = ? AND created_at BETWEEN ? AND ? ${outgoing}`)
+      const sql = `${parts.join(' UNION ALL ')} ORDER BY at DESC, hash LIMIT ? OFFSET ?`
+      const rows = db.all(sql, ...parts.flatMap(() => [account, from, until]), limit, offset)
+      return rows.flatMap(({ side, hash }: Row) => {
+        const invoice = invoiceOf(String(hash))
+        const payment = side === 'outgoing' ? paymentOf(String(hash)) : undefined
+        if (!invoice) return []
+        return [payment ? tellPayment({ ...invoice, ...paymentFields(payment) }) : tellInvoice(invoice, at)]
+      })
+    },
+
+    returnOverdue(at, limit) {
+      const rows = db.all(
+        "SELECT * FROM invoices WHERE state = 'accepted' AND settle_by <= ? ORDER BY settle_by LIMIT ?",
+        ...[at, limit],
+      )
+      const outcomes = rows.map((row) => release(row as Invoice, at))
+      return { notices: [], decided: outcomes.flatMap(({ decided }) => decided) }
+    },
+
+    nextDeadline() {
+      const row = db.get("SELECT MIN(settle_by) AS at FROM invoices WHERE state = 'accepted'")
+      return typeof row?.['at'] === 'number' ? row['at'] : undefined
+    },
+  }
+}
+
+const seconds = (ms: number): number => Math.floor(ms / 1000)
+
+type PaymentFields = { paid: Payment['state']; fees: number; paidAt: number; settled_at: number | null }
+const paymentFields = ({ state, fees, created_at, settled_at }: Payment): PaymentFields => ({
+  ...{ paid: state, fees, paidAt: created_at, settled_at },
+})
+
+function tellInvoice(invoice: Invoice, at: number): Told {
+  const { state } = invoice
+  const unpaid = invoice.expires_at <= at ? 'expired' : 'pending'
+  const told = { open: unpaid, accepted: 'accepted', settled: 'settled', cancelled: 'failed' }[state]
+  return {
+    type: 'incoming',
+    state: told,
+    ...common(invoice),
+    fees_paid: 0,
+    created_at: seconds(invoice.created_at),
+    ...(state === 'accepted' &&
+      invoice.settle_by !== null && { settle_deadline: seconds(invoice.settle_by) }),
+  }
+}
+
+function tellPayment(payment: Invoice & PaymentFields): Told {
+  return {
+    type: 'outgoing',
+    state: { pending: 'pending', settled: 'settled', returned: 'failed' }[payment.paid],
+    ...common(payment),
+    fees_paid: payment.fees,
+    created_at: seconds(payment.paidAt),
+    ...(payment.paid === 'pending' &&
+      payment.settle_by !== null && { settle_deadline: seconds(payment.settle_by) }),
+  }
+}
+
+const common = (invoice: Invoice): Told => ({
+  invoice: invoice.bolt11,
+  description: invoice.description,
+  ...(invoice.description_hash !== null && { description_hash: invoice.description_hash }),
+  ...(invoice.settled_at !== null && invoice.preimage !== null && { preimage: invoice.preimage }),
+  payment_hash: invoice.payment_hash,
+  amount: invoice.amount,
+  expires_at: seconds(invoice.expires_at),
+  ...(invoice.settled_at !== null && { settled_at: seconds(invoice.settled_at) }),
+})

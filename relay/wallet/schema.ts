@@ -1,0 +1,55 @@
+/**
+ * The wallet's tables. SQLite and PostgreSQL both take this text. Amounts are msat, times Unix milliseconds.
+ * Balances, sequence numbers and `used` are running values, written with the line that changes them.
+ */
+export const SCHEMA_VERSION = 1
+
+export const SCHEMA = `
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+
+-- kind: person | mint (where play money comes from: negative by design) | locked (what unsettled holds hold)
+CREATE TABLE IF NOT EXISTS accounts (
+  id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, parent TEXT,
+  balance BIGINT NOT NULL, lines BIGINT NOT NULL, created_at BIGINT NOT NULL,
+  CHECK (balance >= 0 OR kind = 'mint'));
+
+-- kind: grant | isolate | pay | lock | settle | release, reference: payment hash or account
+CREATE TABLE IF NOT EXISTS movements (
+  id BIGINT PRIMARY KEY, kind TEXT NOT NULL, reference TEXT NOT NULL, at BIGINT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS lines (
+  account TEXT NOT NULL, seq BIGINT NOT NULL, movement BIGINT NOT NULL, amount BIGINT NOT NULL,
+  balance BIGINT NOT NULL, PRIMARY KEY (account, seq));
+
+CREATE TABLE IF NOT EXISTS connections (
+  client TEXT PRIMARY KEY, account TEXT NOT NULL, parent TEXT, isolated BIGINT NOT NULL, name TEXT NOT NULL,
+  methods TEXT NOT NULL, budget BIGINT, renewal TEXT NOT NULL, used BIGINT NOT NULL, period_start BIGINT NOT NULL,
+  spends BIGINT NOT NULL, expires_at BIGINT, encryption TEXT, request TEXT NOT NULL, created_at BIGINT NOT NULL);
+CREATE INDEX IF NOT EXISTS connections_account ON connections (account);
+
+-- what counted against a connection's budget; negative when a locked payment came back
+CREATE TABLE IF NOT EXISTS spends (
+  client TEXT NOT NULL, seq BIGINT NOT NULL, reference TEXT NOT NULL, amount BIGINT NOT NULL,
+  period_start BIGINT NOT NULL, used BIGINT NOT NULL, PRIMARY KEY (client, seq));
+
+-- state: open | accepted | settled | cancelled
+CREATE TABLE IF NOT EXISTS invoices (
+  payment_hash TEXT PRIMARY KEY, account TEXT NOT NULL, bolt11 TEXT NOT NULL, amount BIGINT NOT NULL,
+  description TEXT NOT NULL, description_hash TEXT, preimage TEXT, hold BIGINT NOT NULL, state TEXT NOT NULL,
+  created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, settled_at BIGINT, settle_by BIGINT);
+CREATE INDEX IF NOT EXISTS invoices_account ON invoices (account, created_at);
+CREATE INDEX IF NOT EXISTS invoices_held ON invoices (settle_by) WHERE state = 'accepted';
+
+-- state: pending | settled | returned
+CREATE TABLE IF NOT EXISTS payments (
+  payment_hash TEXT PRIMARY KEY, account TEXT NOT NULL, client TEXT NOT NULL, amount BIGINT NOT NULL,
+  fees BIGINT NOT NULL, state TEXT NOT NULL, created_at BIGINT NOT NULL, settled_at BIGINT);
+CREATE INDEX IF NOT EXISTS payments_account ON payments (account, created_at);
+
+-- requests that changed something, each executed once, response is null while a hold decides
+CREATE TABLE IF NOT EXISTS requests (
+  id TEXT PRIMARY KEY, client TEXT NOT NULL, method TEXT NOT NULL, encryption TEXT NOT NULL,
+  payment_hash TEXT, response TEXT, at BIGINT NOT NULL);
+CREATE INDEX IF NOT EXISTS requests_at ON requests (at);
+CREATE INDEX IF NOT EXISTS requests_waiting ON requests (payment_hash) WHERE response IS NULL;
+`
