@@ -24,19 +24,16 @@ export const apiLimits = {
   admissionBodyBytes: 2 * (LIMITS.rootBytes + LIMITS.targetsBytes),
 } as const
 
-/** What the wallet service does for HTTP. */
-export interface AccountOpener {
-  openAccount(options: {
-    name?: string
-    grantMsat: number
-  }): Promise<{ connection: string; balanceMsat: number }>
-  health(): string
-}
+/** Opens a play-money account at the wallet service. */
+export type OpenAccount = (options: { name?: string; grantMsat: number }) => Promise<{
+  connection: string
+  balanceMsat: number
+}>
 
 export type ApiDeps = Readonly<{
   version: string
   mirror: Mirror
-  wallet: AccountOpener | undefined
+  openAccount: OpenAccount
   config: Omit<RelayConfig, 'nostrUrl' | 'trackerUrl' | 'vendors'>
   publicUrl: string | undefined
   /** The address that this process listens on, for requests under a name that is not ours. */
@@ -96,7 +93,7 @@ export function apiRoutes(deps: ApiDeps): Route[] {
   }
 
   const health: Handler = () => {
-    const parts = { ...deps.parts(), mirror: mirror.health(), ledger: deps.wallet?.health() ?? 'ok' }
+    const parts = { ...deps.parts(), mirror: mirror.health() }
     const ok = Object.values(parts).every((part) => part === 'ok')
     const uptimeS = Math.floor((nowMs() - deps.startedAtMs) / 1000)
     return json({ ok, version: deps.version, uptimeS, parts }, ok ? 200 : 503)
@@ -117,19 +114,13 @@ export function apiRoutes(deps: ApiDeps): Route[] {
     const body = v.safeParse(accountSchema, await readJson(request, apiLimits.accountBodyBytes))
     if (!body.success)
       throw new HttpError(400, 'malformed', 'Send {} or {"name": "…"} of at most 80 characters.')
-    if (!deps.wallet)
-      throw new HttpError(
-        503,
-        'no-wallet',
-        'This relay has no wallet service. Use a wallet connection of your own.',
-      )
     if (!accounts.take(address)) {
       const text = `From one address this relay opens ${perAddress} play-money accounts a day. Use one that you have, or wait.`
       throw new HttpError(429, 'accounts-limited', text)
     }
     const { name } = body.output
     const grant = { ...(name ? { name } : {}), grantMsat }
-    const { connection, balanceMsat } = await deps.wallet.openAccount(grant)
+    const { connection, balanceMsat } = await deps.openAccount(grant)
     const here = new URL(connection)
     here.searchParams.set('relay', `${webSocketBase(request)}/nostr`)
     return json({ connection: here.href, money: deps.config.money, balanceMsat }, 201)

@@ -1,14 +1,14 @@
 /** The data directory: made private, proven writable, and held by one relay at a time. */
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { StartError } from './errors.ts'
+import { codeOf, StartError } from './errors.ts'
 import { writeAtomically } from './files.ts'
 
 /** Gives the function that lets go. The lock is the operating system's: a killed relay leaves none behind. */
 export async function holdDataDir(dataDir: string): Promise<() => void> {
   try {
-    await mkdir(dataDir, { recursive: true, mode: 0o700 })
+    await makeDirectory(dataDir)
     await writeAtomically(
       join(dataDir, 'README'),
       'Data of a Satpatch relay. Keep it private; back it up whole.\n',
@@ -26,4 +26,17 @@ export async function holdDataDir(dataDir: string): Promise<() => void> {
     throw new StartError('data-in-use', text, { cause })
   }
   return () => lock.close()
+}
+
+/** Node's own recursive `mkdir` never returns under /proc and the like, where a parent exists and takes no entries. */
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 })
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') return
+    const parent = dirname(path)
+    if (codeOf(error) !== 'ENOENT' || parent === path) throw error
+    await makeDirectory(parent)
+    await mkdir(path, { mode: 0o700 })
+  }
 }

@@ -10,7 +10,12 @@ afterEach(async () => {
   for (const step of undo.splice(0).reverse()) await step()
 })
 
-const silent = { info: () => undefined, warn: () => undefined, error: () => undefined }
+const silent = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+}
 const directory = async (): Promise<string> => {
   const dir = await mkdtemp(join(tmpdir(), 'relay-'))
   undo.push(() => rm(dir, { recursive: true, force: true }))

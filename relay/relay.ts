@@ -10,27 +10,29 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { PartyKey } from '../web/core/bytes.ts'
 import { msat, type Money } from '../web/core/money/msat.ts'
-import type { SecretKey } from '../web/core/nostr/event.ts'
 import type { IceServer } from '../web/edge/relay-config.ts'
-import { apiRoutes, type AccountOpener } from './api.ts'
+import { apiRoutes } from './api.ts'
 import { holdDataDir } from './data-dir.ts'
 import { codeOf, StartError } from './errors.ts'
 import { createRouter, HttpError, type Handler } from './http/http.ts'
 import { createNodeServer, type Tls } from './http/node-server.ts'
 import { createAddressBuckets } from './http/rate.ts'
 import { createStatic } from './http/static.ts'
+import { handoverRoutes } from './handover.ts'
 import { loadKeys } from './keys.ts'
 import { openMirror } from './mirror/mirror.ts'
 import { serveConnection } from './nostr/connection.ts'
-import { createNostrCore, nostrLimits, type InProcessNostr } from './nostr/relay.ts'
+import { createNostrCore, nostrLimits } from './nostr/relay.ts'
 import { openEventStore } from './nostr/store.ts'
 import { serveSockets } from './sockets.ts'
 import { createTracker } from './tracker.ts'
+import { createWalletService, type WalletHealth } from './wallet/service.ts'
 
 export { StartError } from './errors.ts'
 
 /** What a pino logger has. */
 export interface Log {
+  debug(detail: object, message: string): void
   info(detail: object, message: string): void
   warn(detail: object, message: string): void
   error(detail: object, message: string): void
@@ -53,6 +55,8 @@ export type RelayOptions = Readonly<{
   openAccounts: Readonly<{ grantMsat: number; perAddress: number }>
   /** Ask for an admission link although there is a vendor already. */
   admitFurther?: boolean
+  /** A file with the vendor's encrypted backup, for the first browser that knows its code (`handover.ts`). */
+  handoverFile?: string
   /** Unix milliseconds. */
   now?: () => number
 }>
@@ -68,21 +72,6 @@ export interface RunningRelay {
   stop(): Promise<void>
 }
 
-export interface WalletService extends AccountOpener {
-  stop(): void | Promise<void>
-}
-export type CreateWalletService = (
-  deps: Readonly<{
-    dataDir: string
-    relaySecret: SecretKey
-    nostr: InProcessNostr
-    nostrUrl: () => string
-    money: Money
-    log: Log
-    now: () => number
-  }>,
-) => WalletService | Promise<WalletService>
-
 const STOP_GRACE_MS = 3000
 const VERSION = (
   JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -90,24 +79,17 @@ const VERSION = (
 const DEFAULT_WEB_DIR = fileURLToPath(new URL('../dist/web', import.meta.url))
 
 /** Starts everything, or nothing: what was opened before a failure is closed again. @throws StartError */
-export async function startRelay(
-  options: RelayOptions,
-  createWallet?: CreateWalletService,
-): Promise<RunningRelay> {
+export async function startRelay(options: RelayOptions): Promise<RunningRelay> {
   const undo: (() => void | Promise<void>)[] = []
   try {
-    return await start(options, createWallet, undo)
+    return await start(options, undo)
   } catch (error) {
     for (const step of undo.reverse()) await step()
     throw error
   }
 }
 
-async function start(
-  options: RelayOptions,
-  createWallet: CreateWalletService | undefined,
-  undo: (() => void | Promise<void>)[],
-): Promise<RunningRelay> {
+async function start(options: RelayOptions, undo: (() => void | Promise<void>)[]): Promise<RunningRelay> {
   const { dataDir, log } = options
   const nowMs = options.now ?? Date.now
   const publicUrl = checkedPublicUrl(options.publicUrl)
@@ -157,21 +139,29 @@ async function start(
 
   let localUrl = ''
   const url = () => publicUrl ?? localUrl
-  const wallet = await createWallet?.({
-    dataDir,
-    relaySecret: keys.relaySecret,
-    nostr,
-    nostrUrl: () => `${url().replace(/^http/, 'ws')}/nostr`,
-    money,
-    log,
-    now: nowMs,
-  })
-  if (wallet) undo.push(() => wallet.stop())
+  const wallet = await orDamaged(dataDir, () =>
+    createWalletService({
+      dataDir,
+      relaySecret: keys.relaySecret,
+      nostr: {
+        publish(event) {
+          const { accepted, reason } = nostr.publish(event)
+          return accepted ? undefined : Promise.reject(new Error(reason))
+        },
+        subscribe: nostr.subscribe,
+      },
+      nostrUrl: () => `${url().replace(/^http/, 'ws')}/nostr`,
+      money,
+      log,
+      now: nowMs,
+    }),
+  )
+  undo.push(() => wallet.stop())
 
   const routes = apiRoutes({
     version: VERSION,
     mirror,
-    wallet,
+    openAccount: wallet.openAccount,
     config: {
       version: VERSION,
       relayKey: keys.relayKey,
@@ -188,6 +178,7 @@ async function start(
     startedAtMs: nowMs(),
     nowMs,
     parts: () => ({
+      ledger: walletHealth(wallet.health()),
       nostr:
         nowMs() - storeFailedAtMs < HEALTH_MEMORY_MS
           ? 'a message could not be handled; the log says why'
@@ -196,6 +187,8 @@ async function start(
     }),
   })
   const onHttpError = (error: unknown) => log.error({ err: error }, 'a request failed')
+  if (options.handoverFile !== undefined)
+    routes.push(...handoverRoutes({ file: options.handoverFile, publicUrl, nowMs }))
   const serve = createRouter(routes, pages(options.webDir ?? DEFAULT_WEB_DIR), onHttpError)
   const server = createNodeServer(serve, { tls, behindProxy, onError: onHttpError })
   const endSockets = serveSockets(server, behindProxy, {
@@ -234,6 +227,7 @@ async function start(
 }
 
 const HEALTH_MEMORY_MS = 60_000
+const walletHealth = (health: WalletHealth): string => (health.ok ? 'ok' : health.why)
 
 /** The PWA, but never in place of an answer that a program waits for. */
 function pages(webDir: string): Handler {

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS connections (
   spends BIGINT NOT NULL, expires_at BIGINT, encryption TEXT, request TEXT NOT NULL, created_at BIGINT NOT NULL);
 CREATE INDEX IF NOT EXISTS connections_account ON connections (account);
 
--- what counted against a connection's budget; negative when a locked payment came back
+-- what counted against a connection's budget, negative when a locked payment came back
 CREATE TABLE IF NOT EXISTS spends (
   client TEXT NOT NULL, seq BIGINT NOT NULL, reference TEXT NOT NULL, amount BIGINT NOT NULL,
   period_start BIGINT NOT NULL, used BIGINT NOT NULL, PRIMARY KEY (client, seq));
