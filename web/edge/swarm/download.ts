@@ -517,7 +517,8 @@ class RunningDownload implements Download {
         )
       at += bytes.length
     }
-    for (const { piece, bytes } of good) await this.#session.keep(piece, bytes)
+    // Together, so that a store which groups its syncs pays for one.
+    await Promise.all(good.map(({ piece, bytes }) => this.#session.keep(piece, bytes)))
     const cheated = wrong !== undefined
     if (signed !== undefined && preimage !== undefined && window.amount > 0) {
       await this.#keepReceipt(window, signed, preimage)

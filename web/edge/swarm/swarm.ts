@@ -39,6 +39,8 @@ const MAX_CONNECTIONS = 200
 const RECONNECT_MS = 1_500
 const MAX_RECONNECT_MS = 30_000
 const REANNOUNCE_MS = 1_000
+/** Haves come in bursts; the count is for people. */
+const COUNT_MS = 100
 
 type Log = (event: string, detail: Readonly<Record<string, unknown>>) => void
 
@@ -111,7 +113,12 @@ async function join(
   })
   const live: Live<Readonly<{ connected: number; fullCopies: number; provenKeys: readonly PartyKey[] }>> =
     cell
+  let counting: ReturnType<typeof setTimeout> | undefined
   const count = () => {
+    counting ??= setTimeout(recount, COUNT_MS)
+  }
+  const recount = () => {
+    counting = undefined
     const all = [...peers]
     cell.set({
       connected: all.length,
@@ -203,6 +210,7 @@ async function join(
       if (left) return
       left = true
       reannounce.stop()
+      clearTimeout(counting)
       await new Promise<void>((done) => torrent.destroy({ destroyStore: false }, () => done()))
     },
   }
