@@ -1,6 +1,6 @@
 /** NIP-47's methods over the ledger: parameters parsed, answered or refused. No network, no encryption. */
 import * as v from 'valibot'
-import { peekPaymentHash } from '../../web/core/money/bolt11.ts'
+import { peekInvoice } from '../../web/core/money/bolt11.ts'
 import type { Money } from '../../web/core/money/msat.ts'
 import * as nip47 from '../../web/core/wallet/nip47.ts'
 import { METHODS, Nip47Refusal, NOTIFICATIONS, type Method } from '../../web/core/wallet/nip47.ts'
@@ -105,7 +105,7 @@ export function execute(
       return result({}, payments.cancel(account, parse(nip47.cancelHoldParams, params).payment_hash, at))
     case 'lookup_invoice': {
       const { payment_hash, invoice } = parse(nip47.lookupInvoiceParams, params)
-      const hash = payment_hash ?? (invoice === undefined ? undefined : peekPaymentHash(invoice))
+      const hash = payment_hash ?? (invoice === undefined ? undefined : peekInvoice(invoice)?.paymentHash)
       if (hash === undefined)
         throw new Nip47Refusal('OTHER', 'lookup_invoice needs a payment_hash or an invoice.')
       const found = payments.lookUp(account, hash, at)

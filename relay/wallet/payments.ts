@@ -10,7 +10,7 @@ import {
   encodeInvoice,
   explainRefusal,
   MAX_DESCRIPTION_BYTES,
-  peekPaymentHash,
+  peekInvoice,
   prefixOf,
 } from '../../web/core/money/bolt11.ts'
 import type { Money, Msat } from '../../web/core/money/msat.ts'
@@ -174,7 +174,7 @@ export function createPayments({
 
   /** Our own invoice that this text is, or why it is none. */
   const readOwn = (text: string): Invoice => {
-    const hash = peekPaymentHash(text)
+    const hash = peekInvoice(text)?.paymentHash
     const invoice = hash && invoiceOf(hash)
     if (invoice && invoice.bolt11 === text.toLowerCase()) return invoice
     const decoded = decodeInvoice(text, { prefix })

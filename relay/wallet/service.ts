@@ -37,7 +37,7 @@ export type WalletServiceOptions = Readonly<{
   dataDir: string
   relaySecret: SecretKey
   nostr: {
-    publish(event: NostrEvent): void | Promise<unknown>
+    publish(event: NostrEvent): unknown
     /** Events given to `fn` have been verified. */
     subscribe(filters: readonly Filter[], fn: (event: NostrEvent) => void): () => void
   }
@@ -166,8 +166,6 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
     const refuse = (code: Nip47Refusal['code'], message: string): void =>
       reply({ id, client, encryption, response: respond({ error: { code, message } }) })
 
-    const expiration = tagValue(event, 'expiration')
-    if (expiration !== undefined && !(Number(expiration) * 1000 > at)) return
     if (event.content.length > MAX_REQUEST_BYTES) return
     const connection = connections.find(client)
     if (!connection) {

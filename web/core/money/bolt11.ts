@@ -48,6 +48,7 @@ export const MAX_INVOICE_LENGTH = 7089
 export const MAX_DESCRIPTION_BYTES = 639
 export const DEFAULT_EXPIRY_SECONDS = 3600
 const DEFAULT_MIN_FINAL_CLTV = 18
+const HRP = /^(lnbcrt|lntbs|lnbc|lntb)(.*)$/
 const SIGNATURE_WORDS = 104
 const TIMESTAMP_WORDS = 7
 const HASH_WORDS = 52
@@ -110,7 +111,7 @@ export function decodeInvoice(text: string, options: { prefix?: Prefix } = {}): 
   if (text.length > MAX_INVOICE_LENGTH) return refuse({ tag: 'too-long', max: MAX_INVOICE_LENGTH })
   const raw = bech32.decodeUnsafe(text as `${string}1${string}`, false)
   if (!raw) return refuse({ tag: 'not-bech32' })
-  const head = /^(lnbcrt|lntbs|lnbc|lntb)(.*)$/.exec(raw.prefix)
+  const head = HRP.exec(raw.prefix)
   const prefix = head?.[1] as Prefix | undefined
   if (!prefix || (options.prefix && prefix !== options.prefix)) {
     const found = prefix ?? raw.prefix.slice(0, 12)
@@ -152,12 +153,19 @@ export function decodeInvoice(text: string, options: { prefix?: Prefix } = {}): 
   return { ok: true, invoice }
 }
 
-/** The payment hash that a text claims, its signature unchecked: to find an invoice that one has made oneself. */
-export function peekPaymentHash(text: string): Sha256Hex | undefined {
+/** What a text claims, its signature unchecked (a recovery costs 2 ms): for invoices of one's own making. */
+export function peekInvoice(
+  text: string,
+): { paymentHash: Sha256Hex; amount?: Msat; expiresAtMs: number } | undefined {
   if (text.length > MAX_INVOICE_LENGTH) return undefined
-  const words = bech32.decodeUnsafe(text as `${string}1${string}`, false)?.words
-  const fields = words && readFields(words.slice(0, -SIGNATURE_WORDS))
-  return fields && !('tag' in fields) ? fields.paymentHash : undefined
+  const raw = bech32.decodeUnsafe(text as `${string}1${string}`, false)
+  if (!raw || raw.words.length < TIMESTAMP_WORDS + SIGNATURE_WORDS) return undefined
+  const amount = readAmount(HRP.exec(raw.prefix)?.[2] ?? '?')
+  const signed = raw.words.slice(0, -SIGNATURE_WORDS)
+  const fields = readFields(signed)
+  if (amount === false || 'tag' in fields || !fields.paymentHash) return undefined
+  const expiresAtMs = (readNumber(signed.slice(0, TIMESTAMP_WORDS)) + fields.expirySeconds) * 1000
+  return { paymentHash: fields.paymentHash, ...(amount !== undefined && { amount }), expiresAtMs }
 }
 
 /** A refusal in words for a person. */
