@@ -114,15 +114,14 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
 
   // One thing at a time: opening, changing terms and closing would meet half-made parts of each other.
   let queue: Promise<void> = Promise.resolve()
-  const enqueue = (task: () => Promise<void>): Promise<void> => {
-    queue = queue.then(task).catch((error: unknown) => {
-      failures++
-      trouble = error instanceof Error ? error.message : String(error)
-      pieceLog('carry-failed', { error: trouble })
-      show()
-      if (wanted) wait(RETRY_MS[Math.min(failures, RETRY_MS.length) - 1]!)
-    })
-    return queue
+  const enqueue = (task: () => Promise<void>): Promise<void> => (queue = queue.then(task).catch(fail))
+
+  function fail(error: unknown): void {
+    failures++
+    trouble = error instanceof Error ? error.message : String(error)
+    pieceLog('carry-failed', { error: trouble })
+    show()
+    if (wanted) wait(RETRY_MS[Math.min(failures, RETRY_MS.length) - 1]!)
   }
 
   function wait(ms: number): void {
@@ -205,7 +204,11 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
       show()
     })
     shop = { at: made, wallet, unwatch }
-    await made.start()
+    // Not awaited: it asks the wallet, and fetching does not wait for a wallet.
+    made.start().then(
+      () => (shop?.at === made ? undefined : made.stop()),
+      (error: unknown) => shop?.at === made && fail(error),
+    )
   }
 
   const mayPay = (): boolean => terms.wallet !== undefined && terms.spend > 0
