@@ -144,7 +144,7 @@ export function createFakeMoney(options: FakeMoneyOptions): FakeMoney {
     finish(entry, failed('payment-failed', 'The seller gave the payment back.'))
   }
   const finish = (entry: Entry, result: PayResult): void => {
-    for (const answer of entry.waiting.splice(0)) schedule(latencyMs(), () => answer(result))
+    for (const answer of entry.waiting.splice(0)) answer(result)
   }
 
   const make = (
@@ -246,7 +246,7 @@ export function createFakeMoney(options: FakeMoneyOptions): FakeMoney {
       }
       for (const layer of layersOf(holder)) if (layer.budget) layer.budget.used += request.limit
       account.balance -= request.limit
-      account = open(`${account.name}/${client.slice(0, 8)}`, request.limit)
+      account = open(`${account.name}/${client}`, request.limit)
     }
     connections.set(client, {
       account,

@@ -203,7 +203,7 @@ export function createNwcTransport(
       unwatch()
       if (!options.pool) pool.close()
       for (const one of [...pending.values()])
-        one.finish({ tag: 'no-answer', sent: one.sent, message: 'The wallet connection was closed.' })
+        one.finish({ tag: 'no-answer', sent: true, message: 'The wallet connection was closed.' })
       status.set({ connected: false, trouble: 'This wallet connection has been closed.' })
     },
   }
