@@ -96,6 +96,8 @@ export type VendorStatus =
       targetsVersion: number
       /** Unix ms; devices refuse the targets after it, any publish or `resign` moves it. */
       targetsExpireAt: number
+      /** Approved distributors, as signed. */
+      approved?: readonly PartyKey[]
     }>
   /** The relay cannot be reached or its metadata does not verify; tried again by itself where that can help. */
   | { tag: 'trouble'; text: string }
