@@ -1,39 +1,6 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { fetchRelayConfig } from '../web/edge/relay-config.ts'
-import { startRelay, type RelayOptions, type RunningRelay } from './relay.ts'
-
-const undo: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  for (const step of undo.splice(0).reverse()) await step()
-})
-
-const silent = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-}
-const directory = async (): Promise<string> => {
-  const dir = await mkdtemp(join(tmpdir(), 'relay-'))
-  undo.push(() => rm(dir, { recursive: true, force: true }))
-  return dir
-}
-async function relay(options: Partial<RelayOptions> = {}): Promise<RunningRelay> {
-  const running = await startRelay({
-    port: 0,
-    host: '127.0.0.1',
-    dataDir: options.dataDir ?? (await directory()),
-    iceServers: [],
-    log: silent,
-    openAccounts: { grantMsat: 1_000_000, perAddress: 3 },
-    ...options,
-  })
-  undo.push(() => running.stop())
-  return running
-}
+import { directory, relay } from './fixture.ts'
 
 test('a started relay is healthy and tells its configuration', async () => {
   const iceServers = [{ urls: 'stun:stun.example:3478' }]
