@@ -1,0 +1,104 @@
+/** What anyone may see of a vendor, without keys: verified releases, and how many keys say that they run them. */
+import { liveCell } from '../../core/live.ts'
+import { tagValue } from '../../core/nostr/event.ts'
+import { ATTESTATION, RELEASE } from '../../core/nostr/kinds.ts'
+import { readAnnouncement } from '../../core/release/announce.ts'
+import { failureText, lastVerified, refresh, type Verified } from '../release/mirror.ts'
+import { vendorStore } from './signing.ts'
+import { subscribeAll } from './inbox.ts'
+import type { CreatePublicView, PublicRelease } from './api.ts'
+
+const REFRESH_MS = 60_000
+const RETRY_MS = 5_000
+/** Attestations remembered; keys are free, so a flood must end somewhere. */
+const MAX_ATTESTATIONS = 20_000
+
+export const createPublicView: CreatePublicView = (deps) => {
+  const { vendor, pool, nowMs } = deps
+  const name = liveCell('')
+  const releases = liveCell<readonly PublicRelease[]>([])
+  const trouble = liveCell<string | undefined>(undefined)
+  const store = vendorStore(deps, vendor)
+  /** By path and key: the latest word of each key counts. */
+  const words = new Map<string, { path: string; sha256: string; outcome: string; at: number }>()
+  let verified: Verified | undefined
+  let floor = 0
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let running = false
+  let closed = false
+
+  function show(): void {
+    if (!verified) return
+    name.set(verified.vendorBlock.name)
+    const said = [...words.values()]
+    releases.set(
+      verified.releases.map((release) => {
+        const count = (outcome: string) =>
+          said.filter(
+            (word) =>
+              word.path === release.path && word.sha256 === release.sha256 && word.outcome === outcome,
+          ).length
+        return {
+          release,
+          healthy: count('healthy'),
+          rolledBack: count('rolled back'),
+          failed: count('failed'),
+        }
+      }),
+    )
+  }
+
+  async function update(): Promise<void> {
+    if (running || closed) return
+    running = true
+    clearTimeout(timer)
+    const options = { mirrors: [deps.relayUrl], vendor, store, nowMs: nowMs(), fetch: deps.fetch, floor }
+    const result = await refresh(options)
+    running = false
+    if (closed) return
+    if (result.tag === 'ok') verified = result.verified
+    trouble.set(result.tag === 'ok' ? undefined : failureText(result))
+    show()
+    timer = setTimeout(() => void update(), result.tag === 'ok' ? REFRESH_MS : RETRY_MS)
+  }
+
+  const ends = [
+    subscribeAll(pool, { kinds: [RELEASE], '#i': [vendor] }, (event) => {
+      const announcement = readAnnouncement(event)
+      if (!announcement || announcement.author !== verified?.vendorBlock.nostr) return
+      floor = Math.max(floor, announcement.targetsVersion)
+      if (announcement.targetsVersion > verified.targetsVersion) void update()
+    }),
+    subscribeAll(pool, { kinds: [ATTESTATION], '#i': [vendor] }, (event) => {
+      const path = tagValue(event, 'd')
+      const sha256 = tagValue(event, 'x')
+      const outcome = tagValue(event, 'l')
+      if (!path || !sha256 || !outcome || words.size >= MAX_ATTESTATIONS) return
+      const slot = `${event.pubkey} ${path}`
+      const before = words.get(slot)
+      if (before && before.at > event.created_at) return
+      words.set(slot, { path, sha256, outcome, at: event.created_at })
+      show()
+    }),
+  ]
+  void lastVerified(vendor, store, nowMs()).then(
+    (last) => {
+      if (!last || verified) return
+      verified = last
+      show()
+    },
+    () => undefined,
+  )
+  void update()
+
+  return {
+    name,
+    releases,
+    trouble,
+    close() {
+      closed = true
+      clearTimeout(timer)
+      for (const end of ends) end()
+    },
+  }
+}

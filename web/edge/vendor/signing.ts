@@ -1,0 +1,264 @@
+/**
+ * The vendor's own metadata: refreshed from the relay's mirror, changed by signing the next targets. Two tabs
+ * may do so at once: the relay takes the first, the other builds anew on what the first has made.
+ */
+import { fromUtf8, utf8, type Bytes, type Sha256Hex, type VendorId } from '../../core/bytes.ts'
+import { readTargets, releaseEvent } from '../../core/release/announce.ts'
+import {
+  assemble,
+  buildRoot,
+  buildTargets,
+  keyId,
+  signedBytes,
+  vendorId,
+  type TargetEntry,
+} from '../../core/release/repository.ts'
+import type { Release, TargetCustom, VendorBlock } from '../../core/release/target.ts'
+import { LIMITS, parseEnvelope, verifyRole } from '../../core/release/tuf.ts'
+import { signEvent, type NostrEvent } from '../../core/nostr/event.ts'
+import { admitVendor, ApiError, putMetadata } from '../release/api.ts'
+import { fetchBounded } from '../release/http.ts'
+import { failureText, metadataUrl, refresh, type RefreshResult, type Verified } from '../release/mirror.ts'
+import { prefixed } from '../release/store.ts'
+import { fetchRelayConfig, RelayConfigError, type RelayConfig } from '../relay-config.ts'
+import { VendorError, type VendorDeps } from './api.ts'
+
+/** Tabs that publish at the same moment: each round one of them gets through. */
+const MAX_ATTEMPTS = 4
+/** Vendors of one relay whose roots are looked through for our keys. */
+const MAX_VENDORS_SEARCHED = 200
+
+export type TargetsDraft = Readonly<{ entries: readonly TargetEntry[]; block: VendorBlock }>
+
+/** Signs `signed` with the vendor's key for that role. */
+async function sign(deps: VendorDeps, role: 'root' | 'targets', signed: object): Promise<Bytes> {
+  const key = role === 'root' ? deps.keys.rootKey : deps.keys.targetsKey
+  const signature = await deps.keys.sign(role, signedBytes(signed))
+  return assemble(signed, [{ keyid: keyId(key), sig: Array.from(signature, hexByte).join('') }])
+}
+const hexByte = (byte: number): string => byte.toString(16).padStart(2, '0')
+
+/** The vendor that these keys are at this relay, found in its public roots; so a restored backup needs no id. */
+export async function findVendor(
+  deps: Pick<VendorDeps, 'keys' | 'relayUrl' | 'fetch'>,
+  config: Pick<RelayConfig, 'vendors'>,
+): Promise<VendorId | undefined> {
+  const mine = keyId(deps.keys.rootKey)
+  for (const { id } of config.vendors.slice(-MAX_VENDORS_SEARCHED)) {
+    const url = metadataUrl(deps.relayUrl, id as VendorId, '1.root.json')
+    const result = await fetchBounded(deps.fetch, url, { maxBytes: LIMITS.rootBytes })
+    if (result.tag !== 'ok' || result.status !== 200 || vendorId(result.bytes) !== id) continue
+    const root = parseEnvelope('root', result.bytes)
+    if (root.tag === 'ok' && root.value.signed.roles.root.keyids.includes(mine)) return id as VendorId
+  }
+  return undefined
+}
+
+/** Makes and signs the first root and empty targets, and has the relay admit them. @throws VendorError */
+export async function admit(deps: VendorDeps, code: string, name: string): Promise<VendorId> {
+  const { keys, nowMs, store, relayUrl } = deps
+  const config = await currentConfig(deps)
+  const nostrUrl = config.nostrUrl
+  // Kept, so that a second try after a lost answer admits the same vendor and not another.
+  const draft = `admission/${keyId(keys.rootKey).slice(0, 16)}/${config.relayKey.slice(0, 16)}`
+  let root = await store.get(draft)
+  if (root === undefined) {
+    const signed = buildRoot({
+      version: 1,
+      nowMs: nowMs(),
+      keys: {
+        root: [keys.rootKey],
+        targets: [keys.targetsKey],
+        snapshot: [config.tuf.snapshot],
+        timestamp: [config.tuf.timestamp],
+      },
+    })
+    root = fromUtf8(await sign(deps, 'root', signed))
+    await store.put(draft, root)
+  }
+  const vendor: VendorBlock = {
+    name: name.trim().slice(0, 80),
+    nostr: keys.nostr.key,
+    relays: [nostrUrl],
+    trackers: [config.trackerUrl],
+    distributors: [],
+  }
+  const targets = await sign(
+    deps,
+    'targets',
+    buildTargets({ version: 1, nowMs: nowMs(), targets: [], vendor }),
+  )
+  const expected = vendorId(utf8(root))
+  try {
+    const admitted = await admitVendor(deps.fetch, relayUrl, {
+      code: code.trim(),
+      root,
+      targets: fromUtf8(targets),
+    })
+    if (admitted !== expected)
+      throw new VendorError('refused', 'The relay admitted another vendor than asked for. Do not use it.')
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error
+    const now = await currentConfig(deps)
+    if (!now.vendors.some(({ id }) => id === expected)) throw fromApi(error, 'bad-code')
+  }
+  await store.delete(draft)
+  return expected
+}
+
+async function currentConfig(deps: VendorDeps): Promise<RelayConfig> {
+  try {
+    return await fetchRelayConfig(deps.relayUrl, deps.fetch)
+  } catch (error) {
+    if (error instanceof RelayConfigError)
+      throw new VendorError('unreachable', error.message, { cause: error })
+    throw error
+  }
+}
+
+function fromApi(error: ApiError, forbidden: 'refused' | 'bad-code' = 'refused'): VendorError {
+  if (error.code === 'unreachable') return new VendorError('unreachable', error.message, { cause: error })
+  if (error.status === 401 || error.status === 403 || error.status === 410) {
+    return forbidden === 'bad-code'
+      ? new VendorError('bad-code', error.message, { cause: error, field: 'code' })
+      : new VendorError('refused', error.message, { cause: error })
+  }
+  return new VendorError('refused', error.message, { cause: error })
+}
+
+/** @throws VendorError for an `ApiError`, and whatever else came as it is. */
+export function rethrow(error: unknown): never {
+  throw error instanceof ApiError ? fromApi(error) : error
+}
+
+export const vendorStore = (deps: Pick<VendorDeps, 'store'>, vendor: VendorId) =>
+  prefixed(deps.store, `tuf/${vendor}/`)
+
+/**
+ * Like any client's refresh, but for one thing: targets that have expired are still the base for the next, since
+ * nobody else can sign them.
+ */
+export async function refreshOwn(deps: VendorDeps, vendor: VendorId, floor: number): Promise<RefreshResult> {
+  const options = {
+    mirrors: [deps.relayUrl],
+    vendor,
+    store: vendorStore(deps, vendor),
+    fetch: deps.fetch,
+    floor,
+  }
+  const result = await refresh({ ...options, nowMs: deps.nowMs() })
+  const expired =
+    result.tag === 'refused' && result.refusal.tag === 'freeze' && result.refusal.role === 'targets'
+  if (!expired) return result
+  const anyDate = await refresh({ ...options, nowMs: 0 })
+  // Behind the floor is another kind of freeze, which stays one.
+  return anyDate.tag === 'ok' ? anyDate : result
+}
+
+export const draftOf = ({ releases, vendorBlock }: Verified): TargetsDraft => ({
+  entries: releases.map(entryOf),
+  block: vendorBlock,
+})
+
+/** A release as it stands in targets.json. */
+export function entryOf(release: Release): TargetEntry {
+  const { path, bytes, sha256, targetsVersion: _, ...custom } = release
+  return { path, bytes, sha256, custom: custom satisfies TargetCustom }
+}
+
+export type Changed = Readonly<{ verified: Verified; before: Verified }>
+
+/**
+ * Signs and uploads the next targets. `change` may be called again on a newer base, and throws a `VendorError`
+ * when its change makes no sense there.
+ */
+export async function changeTargets(
+  deps: VendorDeps,
+  vendor: VendorId,
+  floor: () => number,
+  change: (draft: TargetsDraft, base: Verified) => TargetsDraft,
+): Promise<Changed> {
+  for (let attempt = 1; ; attempt++) {
+    const base = await refreshOwn(deps, vendor, floor())
+    if (base.tag !== 'ok') {
+      const code =
+        base.tag === 'unreachable' ? 'unreachable' : base.tag === 'refused' ? 'untrusted' : 'refused'
+      throw new VendorError(code, `${failureText(base)} Nothing was published; try again.`)
+    }
+    const before = base.verified
+    const { entries, block } = change(draftOf(before), before)
+    const version = before.targetsVersion + 1
+    const signed = buildTargets({ version, nowMs: deps.nowMs(), targets: entries, vendor: block })
+    const bytes = await sign(deps, 'targets', withForeign(signed, before))
+    if (bytes.length > LIMITS.targetsBytes) {
+      const text = `All releases together would take ${bytes.length} bytes of metadata; devices accept ${LIMITS.targetsBytes}. Withdraw old releases first. Nothing was published.`
+      throw new VendorError('too-large', text)
+    }
+    try {
+      await putMetadata(deps.fetch, deps.relayUrl, vendor, `${version}.targets.json`, bytes)
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error
+      // A lost answer may hide a success: the next refresh shows which.
+      if (error.code === 'unreachable') {
+        const now = await refreshOwn(deps, vendor, floor())
+        if (now.tag === 'ok' && sameTargets(now.verified, bytes)) return { verified: now.verified, before }
+        throw fromApi(error)
+      }
+      if (error.status !== 409) throw fromApi(error)
+      if (attempt >= MAX_ATTEMPTS) {
+        const text =
+          'Another tab is publishing at the same time. Nothing of yours was published; try again in a moment.'
+        throw new VendorError('conflict', text, { cause: error })
+      }
+      continue
+    }
+    const after = await refreshOwn(deps, vendor, floor())
+    if (after.tag === 'ok' && after.verified.targetsVersion >= version)
+      return { verified: after.verified, before }
+    const why = after.tag === 'ok' ? 'the mirror shows older metadata' : failureText(after)
+    throw new VendorError(
+      'untrusted',
+      `The relay took the release, but ${why}. Reload the page to see what is out.`,
+    )
+  }
+}
+
+/** Targets that this version does not understand are kept as they are: they may be another tool's. */
+function withForeign(signed: ReturnType<typeof buildTargets>, before: Verified): object {
+  const old = before.current.targets.signed.targets
+  const foreign = Object.fromEntries(before.skipped.map(({ path }) => [path, old[path]]))
+  return { ...signed, targets: { ...foreign, ...signed.targets } }
+}
+
+const sameTargets = (verified: Verified, bytes: Uint8Array): boolean =>
+  fromUtf8(verified.current.targets.bytes) === fromUtf8(bytes)
+
+/** A release that is no longer in the targets, from the version before it was withdrawn; still the vendor's word. */
+export async function withdrawnRelease(
+  deps: VendorDeps,
+  verified: Verified,
+  sha256: Sha256Hex,
+  withdrawnIn: number,
+): Promise<Release | undefined> {
+  const url = metadataUrl(deps.relayUrl, verified.vendor, `${withdrawnIn - 1}.targets.json`)
+  const result = await fetchBounded(deps.fetch, url, { maxBytes: LIMITS.targetsBytes })
+  if (result.tag !== 'ok' || result.status !== 200) return undefined
+  const old = parseEnvelope('targets', result.bytes)
+  if (old.tag !== 'ok' || verifyRole(verified.current.root.signed, old.value).tag !== 'ok') return undefined
+  return readTargets(old.value.signed).releases.find((release) => release.sha256 === sha256)
+}
+
+/** A signed RELEASE event; newer than `after`, the one that it replaces. */
+export function announce(
+  deps: VendorDeps,
+  options: Readonly<{
+    vendor: VendorId
+    release: Pick<Release, 'product' | 'version' | 'sha256'>
+    status: 'live' | 'withdrawn'
+    targetsVersion: number
+    after: number
+  }>,
+): NostrEvent {
+  const createdAtS = Math.max(Math.floor(deps.nowMs() / 1000), options.after + 1)
+  return signEvent(releaseEvent({ ...options, createdAtS }), deps.keys.nostr.secret, deps.random(32))
+}

@@ -1,0 +1,374 @@
+/**
+ * The vendor engine: admission, publishing, the roster and the live fleet, composed from the parts beside it.
+ * The interface is documented in `api.ts`.
+ */
+import { type PartyKey, type VendorId } from '../../core/bytes.ts'
+import { liveCell } from '../../core/live.ts'
+import type { NostrEvent } from '../../core/nostr/event.ts'
+import { GIFT_WRAP, JOIN_REQUEST, RELEASE, REPORT, REPORT_ADDENDUM } from '../../core/nostr/kinds.ts'
+import { readAnnouncement, type Announcement } from '../../core/release/announce.ts'
+import type { Release } from '../../core/release/target.ts'
+import { keyId } from '../../core/release/tuf.ts'
+import type { FleetView, KnownRelease } from '../../core/rollout/fleet.ts'
+import type { Roster } from '../../core/rollout/messages.ts'
+import { emptyRoster, isEnrolled, revoke } from '../../core/rollout/roster.ts'
+import { MetainfoError, readMetainfo } from '../../core/swarm/metainfo.ts'
+import { unwrap } from '../nostr/nip59.ts'
+import { putTorrent } from '../release/api.ts'
+import { failureText, fetchTorrent, lastVerified, type Verified } from '../release/mirror.ts'
+import { VendorError, type CreateVendor, type JoinRequestView, type VendorStatus } from './api.ts'
+import { watchFleet, type FleetWatch } from './fleet-watch.ts'
+import { checkForm, entriesOf, normalised } from './form.ts'
+import { subscribeAll } from './inbox.ts'
+import { createJoining, type Joining } from './joining.ts'
+import { syncRoster, type RosterSync } from './roster-sync.ts'
+import {
+  admit,
+  announce,
+  changeTargets,
+  findVendor,
+  refreshOwn,
+  rethrow,
+  vendorStore,
+  withdrawnRelease,
+  type TargetsDraft,
+} from './signing.ts'
+
+/** Between attempts to reach a relay that does not answer. */
+const RETRY_MS = [1000, 2000, 5000, 10_000, 30_000] as const
+/** Targets hold 30 days; a page that opens with less than this left signs them again. */
+const RESIGN_BELOW_MS = 20 * 86_400_000
+const PUBLISH_TIMEOUT_MS = 20_000
+const MAX_RUMOURS = 50_000
+
+type Session = Readonly<{ roster: RosterSync; joining: Joining; fleet: FleetWatch; close: () => void }>
+
+export const createVendor: CreateVendor = (deps) => {
+  const { keys, pool, store } = deps
+  const me = keys.nostr
+  const home = `vendor/${keyId(keys.rootKey).slice(0, 16)}/${deps.config.relayKey.slice(0, 16)}`
+
+  const status = liveCell<VendorStatus>({ tag: 'starting' })
+  const releases = liveCell<readonly KnownRelease[]>([])
+  const roster = liveCell<Roster>(emptyRoster)
+  const joinRequests = liveCell<readonly JoinRequestView[]>([])
+  const fleet = liveCell<FleetView>({ devices: [], unenrolled: [], releases: [] })
+  const floor = liveCell<string | undefined>(undefined)
+
+  let closed = false
+  let vendor: VendorId | undefined
+  let verified: Verified | undefined
+  let session: Session | undefined
+  let retry: ReturnType<typeof setTimeout> | undefined
+  /** The newest RELEASE event of each `product@version`. */
+  const announced = new Map<string, Announcement>()
+  let newest: Announcement | undefined
+  /** Releases withdrawn, by SHA-256; `undefined` while being fetched. */
+  const withdrawn = new Map<string, KnownRelease | undefined>()
+  let queue: Promise<unknown> = Promise.resolve()
+
+  const floorVersion = () => newest?.targetsVersion ?? 0
+  const later = (run: () => void, attempt: number) => {
+    clearTimeout(retry)
+    retry = setTimeout(run, RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)])
+  }
+
+  /** Signings of this tab come one after the other. */
+  function inTurn<T>(run: () => Promise<T>): Promise<T> {
+    const turn = queue.then(() => {
+      if (closed) throw new VendorError('closed', 'This page is closing. Nothing was published.')
+      return run()
+    })
+    queue = turn.catch(() => undefined)
+    return turn
+  }
+
+  function adopt(next: Verified): void {
+    verified = next
+    status.set({
+      tag: 'ready',
+      vendor: next.vendor,
+      name: next.vendorBlock.name,
+      targetsVersion: next.targetsVersion,
+      targetsExpireAt: next.targetsExpireAt,
+      approved: next.vendorBlock.distributors,
+    })
+    showReleases()
+  }
+
+  function showReleases(): void {
+    if (!verified) return
+    const live = verified.releases.map((release): KnownRelease => {
+      return { release, status: 'live', publishedAt: release.releasedAt * 1000 }
+    })
+    const paths = new Set(live.map((one) => one.release.path))
+    const gone = [...withdrawn.values()].filter((one) => one !== undefined && !paths.has(one.release.path))
+    releases.set([...live, ...(gone as KnownRelease[])].sort((a, b) => b.publishedAt - a.publishedAt))
+    for (const announcement of announced.values()) {
+      if (announcement.status === 'withdrawn') void lookUpWithdrawn(announcement, verified)
+    }
+  }
+
+  async function lookUpWithdrawn({ sha256, targetsVersion }: Announcement, base: Verified): Promise<void> {
+    if (withdrawn.has(sha256) || targetsVersion > base.targetsVersion) return
+    withdrawn.set(sha256, undefined)
+    const release = await withdrawnRelease(deps, base, sha256, targetsVersion)
+    if (closed) return
+    if (!release) return void withdrawn.delete(sha256)
+    withdrawn.set(sha256, { release, status: 'withdrawn', publishedAt: release.releasedAt * 1000 })
+    showReleases()
+  }
+
+  async function update(id: VendorId, attempt = 0): Promise<void> {
+    const result = await refreshOwn(deps, id, floorVersion())
+    if (closed) return
+    if (result.tag === 'ok') {
+      adopt(result.verified)
+      return
+    }
+    deps.log?.('vendor refresh failed', { tag: result.tag, text: failureText(result) })
+    // What was verified before goes on being shown; only a page that has nothing says so.
+    if (!verified) status.set({ tag: 'trouble', text: failureText(result) })
+    later(() => void update(id, attempt + 1), attempt)
+  }
+
+  function onRelease(event: NostrEvent): void {
+    const announcement = readAnnouncement(event)
+    if (!announcement || announcement.vendor !== vendor) return
+    const name = `${announcement.product}@${announcement.version}`
+    const before = announced.get(name)
+    if (!before || before.createdAtS <= announcement.createdAtS) announced.set(name, announcement)
+    if (!newest || announcement.targetsVersion > newest.targetsVersion) {
+      newest = announcement
+      floor.set(JSON.stringify(event))
+    }
+    if (verified && announcement.targetsVersion > verified.targetsVersion)
+      void inTurn(() => update(announcement.vendor)).catch(() => undefined)
+    else showReleases()
+  }
+
+  function open(id: VendorId): void {
+    if (session) return
+    vendor = id
+    const rosterSync = syncRoster(deps, id)
+    const joining = createJoining(deps, id, rosterSync)
+    const watch = watchFleet(deps, id, releases, rosterSync.roster)
+    const heard = new Set<string>()
+    const ends = [
+      rosterSync.roster.subscribe((value) => roster.set(value)),
+      joining.requests.subscribe((value) => joinRequests.set(value)),
+      watch.fleet.subscribe((value) => fleet.set(value)),
+      subscribeAll(pool, { kinds: [RELEASE], authors: [me.key], '#i': [id] }, onRelease),
+      subscribeAll(pool, { kinds: [GIFT_WRAP], '#p': [me.key] }, (event) => {
+        const rumour = unwrap(event, me.secret)
+        if (!rumour || heard.has(rumour.id) || heard.size >= MAX_RUMOURS) return
+        heard.add(rumour.id)
+        if (rumour.kind === JOIN_REQUEST) joining.heard(rumour)
+        else if (rumour.kind === REPORT) watch.heardReport(rumour)
+        else if (rumour.kind === REPORT_ADDENDUM) watch.heardAddendum(rumour)
+      }),
+    ]
+    session = {
+      roster: rosterSync,
+      joining,
+      fleet: watch,
+      close() {
+        for (const end of ends) end()
+        watch.close()
+        joining.close()
+        rosterSync.close()
+      },
+    }
+  }
+
+  async function start(): Promise<void> {
+    const kept = await store.get(home)
+    const isHere = kept !== undefined && deps.config.vendors.some(({ id }) => id === kept)
+    const id = isHere ? (kept as VendorId) : await findVendor(deps, deps.config)
+    if (closed) return
+    if (!id) {
+      status.set({ tag: 'not-admitted' })
+      return
+    }
+    await store.put(home, id)
+    const last = await lastVerified(id, vendorStore(deps, id), deps.nowMs())
+    if (last) adopt(last)
+    open(id)
+    await inTurn(() => update(id))
+    if (!closed && verified && verified.targetsExpireAt - deps.nowMs() < RESIGN_BELOW_MS) {
+      void resign().catch((error: unknown) => deps.log?.('signing again failed', { text: String(error) }))
+    }
+  }
+
+  function need(): Session & { vendor: VendorId } {
+    if (closed) throw new VendorError('closed', 'This page is closing.')
+    if (session && vendor) return { ...session, vendor }
+    throw new VendorError(
+      'not-admitted',
+      'This vendor is not admitted at the relay yet: enter the one-time code first.',
+    )
+  }
+
+  const change = (run: (draft: TargetsDraft, base: Verified) => TargetsDraft) =>
+    changeTargets(deps, need().vendor, floorVersion, run)
+
+  async function tell(release: Release, state: 'live' | 'withdrawn', targetsVersion: number): Promise<void> {
+    const after = announced.get(`${release.product}@${release.version}`)?.createdAtS ?? 0
+    const event = announce(deps, { vendor: need().vendor, release, status: state, targetsVersion, after })
+    onRelease(event)
+    try {
+      await pool.publish(event, { timeoutMs: PUBLISH_TIMEOUT_MS })
+    } catch (error) {
+      // The targets are signed and out: devices find them when they next look. Not a failure of the release.
+      deps.log?.('release not announced yet', { release: release.path, text: String(error) })
+    }
+  }
+
+  /** All that was ever out, as far as this tab knows: a version never comes twice, withdrawn or not. */
+  const everOut = (base: readonly Release[]) => [...base, ...releases.get().map((one) => one.release)]
+
+  function resign(): Promise<void> {
+    return inTurn(async () => {
+      const { verified: next } = await change((draft) => draft)
+      adopt(next)
+      // The floor rises with the newest announcement.
+      const last = next.releases[0]
+      if (last) await tell(last, 'live', next.targetsVersion)
+    })
+  }
+
+  const ready = start().catch((error: unknown) => {
+    const text = error instanceof Error ? error.message : 'This page could not start.'
+    status.set({ tag: 'trouble', text })
+  })
+
+  return {
+    status,
+    releases,
+    roster,
+    joinRequests,
+    fleet,
+    floor,
+    ready,
+
+    admit: (code, name) =>
+      inTurn(async () => {
+        if (vendor) return vendor
+        if (name.trim() === '')
+          throw new VendorError('bad-form', 'Say who publishes: volunteers see this name.')
+        const id = await admit(deps, code, name)
+        await store.put(home, id)
+        open(id)
+        await update(id)
+        await need().roster.edit((before) => before)
+        return id
+      }),
+
+    check: (form, bytes) => checkForm(normalised(form), bytes, everOut(verified?.releases ?? [])),
+
+    publish: (wanted) =>
+      inTurn(async () => {
+        const { vendor: id } = need()
+        if (wanted.length === 0) throw new VendorError('bad-file', 'There is no file to publish. Choose one.')
+        // Before anything is uploaded or signed.
+        entriesOf(wanted, everOut(verified?.releases ?? []), deps.nowMs())
+        for (const { meta } of wanted) {
+          await putTorrent(
+            deps.fetch,
+            deps.relayUrl,
+            id,
+            meta.infoHash,
+            meta.torrent,
+            me.secret,
+            deps.nowMs(),
+          ).catch(rethrow)
+        }
+        const { verified: next } = await change((draft, base) => {
+          const added = entriesOf(wanted, everOut(base.releases), deps.nowMs())
+          return { ...draft, entries: [...draft.entries, ...added] }
+        })
+        adopt(next)
+        const out = wanted.map(({ sha256, form }) => {
+          const { product, version } = normalised(form)
+          const release = next.releases.find(
+            (one) => one.product === product && one.version === version && one.sha256 === sha256,
+          )
+          if (!release)
+            throw new VendorError('untrusted', 'The release is not among the verified ones. Reload the page.')
+          return release
+        })
+        for (const release of out) await tell(release, 'live', next.targetsVersion)
+        return out
+      }),
+
+    withdraw: (path) =>
+      inTurn(async () => {
+        const { verified: next, before } = await change((draft) => {
+          const entries = draft.entries.filter((entry) => entry.path !== path)
+          if (entries.length === draft.entries.length) {
+            throw new VendorError('unknown-release', 'This release is not out, or was withdrawn already.')
+          }
+          return { ...draft, entries }
+        })
+        const release = before.releases.find((one) => one.path === path)
+        if (release) {
+          const publishedAt = release.releasedAt * 1000
+          withdrawn.set(release.sha256, { release, status: 'withdrawn', publishedAt })
+        }
+        adopt(next)
+        if (release) await tell(release, 'withdrawn', next.targetsVersion)
+      }),
+
+    setApproved: (distributors) =>
+      inTurn(async () => {
+        const unique = [...new Set(distributors)]
+        const { verified: next } = await change((draft) => ({
+          ...draft,
+          block: { ...draft.block, distributors: unique },
+        }))
+        adopt(next)
+        const last = next.releases[0]
+        if (last) await tell(last, 'live', next.targetsVersion)
+      }),
+
+    resign,
+
+    async torrent(release) {
+      const { vendor: id } = need()
+      const fetched = await fetchTorrent([deps.relayUrl], id, release.infoHash, deps.fetch)
+      if (fetched.tag === 'failed') {
+        throw new VendorError(
+          'unreachable',
+          `The torrent of ${release.path} cannot be fetched: ${fetched.text}.`,
+        )
+      }
+      try {
+        return readMetainfo(fetched.bytes, release)
+      } catch (cause) {
+        if (!(cause instanceof MetainfoError)) throw cause
+        throw new VendorError('untrusted', `The mirror's torrent is not usable: ${cause.message}.`, { cause })
+      }
+    },
+
+    makeJoinCode: () => Promise.resolve().then(() => need().joining.makeCode()),
+    accept: async (id, grant) => need().joining.accept(id, grant),
+    decline: async (id) => need().joining.decline(id),
+    revoke: async (device) => need().roster.edit((before) => revoke(before, device, deps.nowMs())),
+
+    async fund(device: PartyKey, wallet) {
+      const { fleet: watch, roster: sync } = need()
+      const invoice = watch.progressOf(device)?.fundInvoice
+      if (!isEnrolled(sync.roster.get(), device)) {
+        throw new VendorError('refused', 'This device is not enrolled: accept it before sending it money.')
+      }
+      if (!invoice) throw new VendorError('refused', 'This device does not ask for money now.')
+      return wallet.pay(invoice)
+    },
+
+    close() {
+      closed = true
+      clearTimeout(retry)
+      session?.close()
+    },
+  }
+}
