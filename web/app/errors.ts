@@ -24,7 +24,18 @@ const table: Readonly<Record<string, Readonly<{ what?: string; todo: string }>>>
   closed: { todo: 'Reload the page. Nothing is lost.' },
   // keys and backups
   'wrong-passphrase': { todo: 'Type it again. The backup is not changed by trying.' },
-  'bad-backup': { todo: 'Choose the file that this page saved, named satpatch-backup.' },
+  'needs-passphrase': { todo: 'Type the passphrase that it was saved with.' },
+  'weak-passphrase': { todo: 'Use a longer one, several words for example.' },
+  'not-a-key-file': { todo: 'Choose the file that this page saved, named satpatch-backup.' },
+  'newer-version': { todo: 'Load the new version of this page, then try again.' },
+  sealed: { todo: 'Use the backup that was saved.' },
+  'no-webcrypto': { todo: 'Open this page on localhost or over https.' },
+  'bad-handover': { todo: 'Start the demo again for a new address. Keys in this browser stay as they are.' },
+  // relay
+  'not-a-relay': { todo: 'Check the address.' },
+  rejected: { todo: 'Try again. Nothing was changed.' },
+  'queue-full': { todo: 'Wait until the relay answers again, then try once more.' },
+  'timed-out': { todo: 'Check that the relay runs, then try again.' },
   // wallet
   'rate-limited': { todo: 'Wait a minute, then try again.' },
   'not-implemented': { todo: 'Use another wallet connection for this.' },
@@ -51,6 +62,8 @@ const table: Readonly<Record<string, Readonly<{ what?: string; todo: string }>>>
     what: 'This browser has no room left for a copy of the file.',
     todo: 'Free some disk space, or let this browser keep more. The file itself is untouched.',
   },
+  StorageError: { todo: 'Free some disk space, or allow this page to store data, then reload.' },
+  EmptyArtifactError: { todo: 'Nothing was published.' },
   'ice-failed': {
     what: 'Peers were found, but no connection to them came up.',
     todo: 'Behind strict networks the relay must name a STUN server (--stun), and a TURN server (--turn) where that is not enough.',

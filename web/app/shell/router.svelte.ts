@@ -6,6 +6,7 @@ export type Route =
   | { page: 'release'; path: string }
   | { page: 'device'; key: string }
   | { page: 'devices' }
+  | { page: 'keys' }
   | { page: 'seed' }
   | { page: 'settings' }
   | { page: 'missing' }
@@ -15,6 +16,7 @@ const segment = (text: string): string => text.split('/').map(encodeURIComponent
 export const href = {
   vendor: '/vendor',
   devices: '/vendor/devices',
+  keys: '/vendor/keys',
   seed: '/seed',
   settings: '/settings',
   release: (path: string): string => `/vendor/release/${segment(path)}`,
@@ -32,6 +34,8 @@ export function parseRoute(pathname: string): Route {
       return { page: 'vendor' }
     case '/vendor/devices':
       return { page: 'devices' }
+    case '/vendor/keys':
+      return { page: 'keys' }
     case '/seed':
       return { page: 'seed' }
     case '/settings':

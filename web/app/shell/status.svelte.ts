@@ -12,7 +12,7 @@ export type RelayLink = Readonly<
 class Status {
   /** Beside "Releases": `1 live`. */
   releases = $state<string>()
-  /** Beside "Devices": how many are enrolled. */
+  /** Beside "Fleet": how many are enrolled. */
   devices = $state<string>()
   /** Beside "Seed": `on`. */
   seed = $state<string>()

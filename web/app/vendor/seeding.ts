@@ -1,0 +1,225 @@
+/**
+ * Seeds the vendor's live releases from this browser. Web Locks elect one tab to run it; the others show its
+ * state, and one of them takes over when it closes. Bytes come from the chosen file, or from the copy in OPFS.
+ */
+import type { InfoHash, PartyKey } from '../../core/bytes.ts'
+import type { FleetView } from '../../core/rollout/fleet.ts'
+import type { Release } from '../../core/release/target.ts'
+import type { Pool } from '../../edge/nostr/pool.ts'
+import type { RelayConfig } from '../../edge/relay-config.ts'
+import { openIdbJournal } from '../../edge/storage/idb-journal.ts'
+import { fileStore, openOpfsStore } from '../../edge/swarm/opfs-store.ts'
+import type { Metainfo, PieceStore, Swarm } from '../../edge/swarm/api.ts'
+import type { Seed, Vendor, VendorKeys } from '../../edge/vendor/api.ts'
+import type { Wallet } from '../../edge/wallet/wallet.ts'
+import { words } from '../errors.ts'
+import type { Draft } from './drafts.svelte.ts'
+import type { TabSeed } from './ReleaseLive.svelte'
+import { sellPolicy, type GiftPolicy } from './settings.ts'
+
+const LOCK = 'satpatch/vendor-seeder'
+const CHANNEL = 'satpatch/vendor-seeder'
+/** At most so many tellings of the tab's state a second. */
+const TELL_EVERY_MS = 250
+
+type Running = { seed?: Seed; ends: (() => void)[]; file?: File }
+type Said = { tag: 'copied' } | { tag: 'state'; tabs: readonly (readonly [string, TabSeed])[] }
+
+export type SeedingDeps = Readonly<{
+  vendor: Vendor
+  keys: VendorKeys
+  config: RelayConfig
+  pool: Pool
+  wallet: () => Wallet | undefined
+  gifts: () => GiftPolicy
+  approved: () => readonly PartyKey[]
+  onChange: (tabs: ReadonlyMap<string, TabSeed>) => void
+}>
+
+export class Seeding {
+  readonly #deps: SeedingDeps
+  readonly #tabs = new Map<string, TabSeed>()
+  readonly #running = new Map<string, Running>()
+  readonly #channel = new BroadcastChannel(CHANNEL)
+  #swarm: Promise<Swarm> | undefined
+  #leads = false
+  #telling: ReturnType<typeof setTimeout> | undefined
+
+  constructor(deps: SeedingDeps) {
+    this.#deps = deps
+  }
+
+  start(): void {
+    this.#channel.addEventListener('message', (event: MessageEvent<Said>) => {
+      const said = event.data
+      if (this.#leads && said.tag === 'copied') this.#follow()
+      if (!this.#leads && said.tag === 'state') {
+        this.#deps.onChange(new Map(said.tabs.map(([path, tab]) => [path, shownElsewhere(tab)])))
+      }
+    })
+    // Held until the tab closes; granted to the next tab then.
+    void navigator.locks.request(LOCK, async () => {
+      this.#leads = true
+      this.#deps.vendor.releases.subscribe(() => this.#follow())
+      await new Promise(() => undefined)
+    })
+  }
+
+  /** A release that was just published here: this tab has the file at hand. */
+  published(release: Release, draft: Draft): void {
+    if (this.#leads) {
+      this.#stop(release.path)
+      this.#running.set(release.path, { ends: [], file: draft.file })
+      void this.#seed(release)
+    }
+    void draft.copied.then(() => this.#channel.postMessage({ tag: 'copied' } satisfies Said))
+  }
+
+  /** The wallet came after the seeds: they start anew, now selling. */
+  walletReady(): void {
+    if (!this.#leads) return
+    for (const [path, running] of [...this.#running]) {
+      if (!running.seed) continue
+      const { file } = running
+      this.#stop(path)
+      if (file) this.#running.set(path, { ends: [], file })
+    }
+    this.#follow()
+  }
+
+  /** Price, first copies or approved keys changed. */
+  retune(): void {
+    for (const known of this.#deps.vendor.releases.get()) {
+      this.#running.get(known.release.path)?.seed?.shop.setPolicy(this.#policy(known.release))
+    }
+  }
+
+  /** Whether closing this tab takes the only full copy from devices that still need it. */
+  hasOnlyCopy(fleet: FleetView): boolean {
+    return [...this.#tabs].some(([path, tab]) => {
+      if (tab.tag !== 'seeding' || tab.fullCopies > 0) return false
+      const view = fleet.releases.find((release) => release.release.path === path)
+      return view?.status === 'live' && view.healthy < Math.max(1, view.enrolled)
+    })
+  }
+
+  #follow(): void {
+    for (const { release, status } of this.#deps.vendor.releases.get()) {
+      if (status === 'withdrawn') {
+        this.#stop(release.path)
+        this.#tell(release.path, { tag: 'stopped' })
+      } else if (!this.#running.has(release.path) || this.#tabs.get(release.path)?.tag === 'no-copy') {
+        const before = this.#running.get(release.path)
+        this.#running.set(release.path, before ?? { ends: [] })
+        void this.#seed(release)
+      }
+    }
+  }
+
+  async #seed(release: Release): Promise<void> {
+    const running = this.#running.get(release.path)
+    if (!running || running.seed) return
+    if (this.#tabs.get(release.path)?.tag === 'starting') return
+    this.#tell(release.path, { tag: 'starting' })
+    try {
+      const meta = await this.#deps.vendor.torrent(release)
+      const store = running.file ? fileStore(running.file, meta) : await openCopy(meta)
+      if (!store) return this.#tell(release.path, { tag: 'no-copy' })
+      // The swarm is large and only those who seed need it.
+      const [{ createSwarm }, { createShop }, { startSeed }] = await Promise.all([
+        import('../../edge/swarm/swarm.ts'),
+        import('../../edge/swarm/shop.ts'),
+        import('../../edge/vendor/seed.ts'),
+      ])
+      const { keys, config, pool, vendor } = this.#deps
+      this.#swarm ??= createSwarm({
+        identity: keys.nostr,
+        role: 'vendor',
+        iceServers: config.iceServers,
+        trackers: [config.trackerUrl],
+      })
+      const wallet = this.#deps.wallet()
+      const seed = await startSeed({
+        vendor,
+        keys,
+        swarm: await this.#swarm,
+        pool,
+        release,
+        meta,
+        store,
+        journal: openIdbJournal('satpatch-vendor'),
+        ...(wallet === undefined ? {} : { wallet }),
+        policy: this.#policy(release),
+        nowMs: Date.now,
+        createShop,
+      })
+      if (this.#running.get(release.path) !== running) return void seed.stop()
+      running.seed = seed
+      const show = () =>
+        this.#tell(release.path, {
+          tag: 'seeding',
+          fullCopies: seed.fullCopies.get(),
+          connected: seed.session.peers.get().connected,
+          shop: seed.shop.get(),
+        })
+      running.ends.push(
+        seed.fullCopies.subscribe(show),
+        seed.session.peers.subscribe(show),
+        seed.shop.subscribe(show),
+      )
+    } catch (error) {
+      const { what, todo } = words(error)
+      this.#running.delete(release.path)
+      this.#tell(release.path, { tag: 'trouble', text: `${what} ${todo}`.trim() })
+    }
+  }
+
+  #policy(release: Release) {
+    return sellPolicy(this.#deps.gifts(), release.priceCapMsat, this.#deps.approved())
+  }
+
+  #stop(path: string): void {
+    const running = this.#running.get(path)
+    this.#running.delete(path)
+    this.#tabs.delete(path)
+    for (const end of running?.ends ?? []) end()
+    void running?.seed?.stop()
+  }
+
+  #tell(path: string, tab: TabSeed): void {
+    this.#tabs.set(path, tab)
+    if (this.#telling !== undefined) return
+    this.#telling = setTimeout(() => {
+      this.#telling = undefined
+      this.#deps.onChange(new Map(this.#tabs))
+      this.#channel.postMessage({ tag: 'state', tabs: [...this.#tabs] } satisfies Said)
+    }, TELL_EVERY_MS)
+  }
+}
+
+const shownElsewhere = (tab: TabSeed): TabSeed =>
+  tab.tag === 'seeding' || tab.tag === 'starting' ? { tag: 'other-tab' } : tab
+
+/** The whole copy that an earlier visit left in this browser, if there is one. */
+async function openCopy(meta: Metainfo): Promise<PieceStore | undefined> {
+  if (!(await hasCopy(meta.infoHash))) return undefined
+  const store = await openOpfsStore(meta)
+  for (let piece = 0; piece < meta.pieces; piece++) {
+    if (((store.have[piece >> 3] ?? 0) & (0x80 >> (piece & 7))) === 0) {
+      await store.close()
+      return undefined
+    }
+  }
+  return store
+}
+
+async function hasCopy(infoHash: InfoHash): Promise<boolean> {
+  try {
+    const root = await navigator.storage.getDirectory()
+    const folder = await root.getDirectoryHandle('artifacts')
+    await folder.getFileHandle(infoHash)
+    return true
+  } catch {
+    return false
+  }
+}

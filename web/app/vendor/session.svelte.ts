@@ -1,0 +1,308 @@
+/**
+ * The vendor's session in this browser: keys, engine, wallet and seeder, as Svelte state. One for the tab, outside
+ * the pages, so that what runs keeps running behind them. All truth is on the relay; this only watches and asks.
+ */
+import type { PartyKey, VendorId } from '../../core/bytes.ts'
+import type { Money, Msat } from '../../core/money/msat.ts'
+import type { DeviceRelease, FleetView, KnownRelease } from '../../core/rollout/fleet.ts'
+import type { Live } from '../../core/live.ts'
+import type { Release } from '../../core/release/target.ts'
+import { fetchRelayConfig, type RelayConfig } from '../../edge/relay-config.ts'
+import { createPool, type Pool } from '../../edge/nostr/pool.ts'
+import { createKeys, openKeys, restoreKeys, type BrowserKeys } from '../../edge/vendor/keys.ts'
+import { createVendor } from '../../edge/vendor/vendor.ts'
+import type {
+  JoinRequestView,
+  ReleaseForm,
+  Vendor,
+  VendorError,
+  VendorStatus,
+} from '../../edge/vendor/api.ts'
+import type { Wallet } from '../../edge/wallet/wallet.ts'
+import { AppError, words, type Words } from '../errors.ts'
+import { rememberRole } from '../shell/role.ts'
+import { takeFragment } from '../shell/router.svelte.ts'
+import { status as shell, type Balance } from '../shell/status.svelte.ts'
+import type { Draft } from './drafts.svelte.ts'
+import { fetchHandover } from './handover.ts'
+import { idbStore } from './idb-store.ts'
+import type { TabSeed } from './ReleaseLive.svelte'
+import { Seeding } from './seeding.ts'
+import { keepGifts, loadGifts, type GiftPolicy } from './settings.ts'
+import { openVendorWallet } from './wallet.ts'
+
+export type Phase =
+  | { tag: 'starting'; text: string }
+  /** No keys in this browser. */
+  | { tag: 'first-visit' }
+  /** A one-time address would replace keys that are here. */
+  | { tag: 'replace'; code: string; sealed: boolean }
+  | { tag: 'open' }
+  | { tag: 'trouble'; words: Words }
+
+const RETRY_MS = 5000
+const NO_FLEET: FleetView = { devices: [], unenrolled: [], releases: [] }
+
+export class VendorSession {
+  phase = $state.raw<Phase>({ tag: 'starting', text: 'Asking the relay' })
+  config = $state.raw<RelayConfig>()
+  keys = $state.raw<BrowserKeys>()
+  status = $state.raw<VendorStatus>({ tag: 'starting' })
+  releases = $state.raw<readonly KnownRelease[]>([])
+  fleet = $state.raw<FleetView>(NO_FLEET)
+  joinRequests = $state.raw<readonly JoinRequestView[]>([])
+  approved = $state.raw<readonly PartyKey[]>([])
+  wallet = $state.raw<Wallet>()
+  walletTrouble = $state.raw<Words>()
+  balance = $state.raw<Balance>()
+  tabs = $state.raw<ReadonlyMap<string, TabSeed>>(new Map())
+  /** The one-time code of the address that was opened. */
+  admitCode = $state<string>()
+  publicVendor = $state<VendorId>()
+  #unsealed = $state(false)
+  #gifts = $state.raw<GiftPolicy>(loadGifts())
+
+  #vendor: Vendor | undefined
+  #pool: Pool | undefined
+  #seeding: Seeding | undefined
+  #ends: (() => void)[] = []
+  #started = false
+
+  get money(): Money {
+    return this.config?.money ?? 'sandbox:relay'
+  }
+  get trackers(): readonly string[] {
+    return this.config ? [this.config.trackerUrl] : []
+  }
+  get pool(): Pool {
+    if (!this.#pool) throw new AppError('unreachable', 'The relay has not answered yet.')
+    return this.#pool
+  }
+  /** True while the keys can still be read out because no backup was saved. */
+  get unsealed(): boolean {
+    return this.#unsealed
+  }
+  get gifts(): GiftPolicy {
+    return this.#gifts
+  }
+  set gifts(gifts: GiftPolicy) {
+    this.#gifts = gifts
+    keepGifts(gifts)
+    this.#seeding?.retune()
+  }
+
+  /** Called by the pages; only the first call does something. */
+  start(): void {
+    if (this.#started) return
+    this.#started = true
+    const vendor = new URL(location.href).searchParams.get('vendor')
+    if (vendor !== null) this.publicVendor = vendor as VendorId
+    this.admitCode = takeFragment('admit')
+    void this.#begin(takeFragment('keys'))
+  }
+
+  async #begin(handover: string | undefined): Promise<void> {
+    while (this.config === undefined) {
+      try {
+        this.config = await fetchRelayConfig(location.origin)
+      } catch (error) {
+        shell.relay = shell.relay.tag === 'lost' ? shell.relay : { tag: 'lost', sinceMs: Date.now() }
+        this.phase = { tag: 'trouble', words: words(error) }
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+      }
+    }
+    const { config } = this
+    try {
+      this.#pool = createPool([config.nostrUrl])
+      this.#pool.status.subscribe((relays) => {
+        if (relays.some((relay) => relay.connected)) shell.relay = { tag: 'connected' }
+        else if (shell.relay.tag === 'connected') shell.relay = { tag: 'lost', sinceMs: Date.now() }
+      })
+      const existing = await openKeys()
+      if (handover !== undefined && existing) {
+        this.phase = { tag: 'replace', code: handover, sealed: existing.sealed.get() }
+      } else if (handover !== undefined) await this.takeOver(handover)
+      else if (existing) this.#open(existing)
+      else this.phase = { tag: 'first-visit' }
+    } catch (error) {
+      this.phase = { tag: 'trouble', words: words(error) }
+    }
+  }
+
+  /** Restores the keys that a one-time address hands over; replaces those in this browser. */
+  async takeOver(code: string): Promise<void> {
+    this.phase = { tag: 'starting', text: 'Restoring the keys' }
+    try {
+      this.#open(await restoreKeys(await fetchHandover(code), code))
+    } catch (error) {
+      this.phase = { tag: 'trouble', words: words(error) }
+    }
+  }
+
+  /** Keeps the keys of this browser and forgets the one-time address. */
+  async keepOwn(): Promise<void> {
+    const existing = await openKeys()
+    if (existing) this.#open(existing)
+    else this.phase = { tag: 'first-visit' }
+  }
+
+  async restore(text: string, passphrase: string): Promise<void> {
+    this.#open(await restoreKeys(text, passphrase === '' ? undefined : passphrase))
+  }
+
+  /** First visit: keys, then the relay's admission with its one-time code. */
+  async becomeVendor(code: string, name: string): Promise<void> {
+    const keys = await createKeys()
+    if (this.keys === undefined) this.#run(keys)
+    await this.#engine.ready
+    await this.#engine.admit(code, name)
+    this.admitCode = undefined
+    this.phase = { tag: 'open' }
+    rememberRole('vendor')
+    // Asked once, where losing the keys would hurt; the answer is the browser's.
+    void navigator.storage.persist?.()
+  }
+
+  #open(keys: BrowserKeys): void {
+    if (this.keys !== undefined) {
+      // Other keys than those that run: a page of their own.
+      location.replace(location.pathname)
+      return
+    }
+    this.#run(keys)
+    rememberRole('vendor')
+    this.phase = { tag: 'open' }
+  }
+
+  #run(keys: BrowserKeys): void {
+    const config = this.config
+    if (!config) throw new AppError('unreachable', 'The relay has not answered yet.')
+    this.keys = keys
+    const store = idbStore(`satpatch-vendor-${keys.nostr.key.slice(0, 16)}`)
+    const vendor = createVendor({
+      keys,
+      relayUrl: location.origin,
+      config,
+      pool: this.pool,
+      store,
+      nowMs: Date.now,
+      random: (bytes) => crypto.getRandomValues(new Uint8Array(bytes)),
+      fetch: (...args) => fetch(...args),
+    })
+    this.#vendor = vendor
+    const watch = <T>(live: Live<T>, set: (value: T) => void) => this.#ends.push(live.subscribe(set))
+    watch(keys.sealed, (sealed) => (this.#unsealed = !sealed))
+    watch(vendor.status, (status) => this.#onStatus(status))
+    watch(vendor.releases, (releases) => (this.releases = releases))
+    watch(vendor.joinRequests, (requests) => (this.joinRequests = requests))
+    watch(vendor.fleet, (fleet) => {
+      this.fleet = fleet
+      const live = fleet.releases.filter((r) => r.status === 'live' && r.healthy < r.enrolled).length
+      shell.releases = live > 0 ? `${live} live` : undefined
+      const enrolled = fleet.devices.filter((d) => d.enrolled).length
+      shell.devices = enrolled > 0 ? String(enrolled) : undefined
+    })
+    this.#seeding = new Seeding({
+      vendor,
+      keys,
+      config,
+      pool: this.pool,
+      wallet: () => this.wallet,
+      gifts: () => this.#gifts,
+      approved: () => this.approved,
+      onChange: (tabs) => (this.tabs = tabs),
+    })
+    this.#seeding.start()
+    addEventListener('beforeunload', (event) => {
+      if (this.#seeding?.hasOnlyCopy(this.fleet)) event.preventDefault()
+    })
+    void this.#openWallet(store)
+  }
+
+  #onStatus(next: VendorStatus): void {
+    this.status = next
+    if (next.tag !== 'ready' || next.approved === undefined) return
+    const changed = next.approved.join() !== this.approved.join()
+    this.approved = next.approved
+    if (changed) this.#seeding?.retune()
+  }
+
+  async #openWallet(store: ReturnType<typeof idbStore>): Promise<void> {
+    try {
+      const wallet = await openVendorWallet(store, this.money)
+      this.wallet = wallet
+      this.walletTrouble = undefined
+      const refresh = async () => {
+        const msat = await wallet.balance()
+        this.balance = { msat, money: this.money }
+        shell.balance = this.balance
+      }
+      wallet.onEvent(() => void refresh().catch(() => undefined))
+      await refresh()
+      this.#seeding?.walletReady()
+    } catch (error) {
+      this.walletTrouble = words(error)
+    }
+  }
+
+  get #engine(): Vendor {
+    if (!this.#vendor) throw new AppError('closed', 'The vendor session is not open yet.')
+    return this.#vendor
+  }
+
+  check(form: ReleaseForm, bytes: number): VendorError | undefined {
+    return this.#engine.check(form, bytes)
+  }
+
+  /** Signs and publishes the drafts together; their seeding starts here, or in the tab that seeds. */
+  async publish(list: readonly Draft[]): Promise<readonly Release[]> {
+    const ready = list.map((draft) => draft.newRelease())
+    if (ready.some((release) => release === undefined))
+      throw new AppError('bad-form', 'Hashing has not ended yet.')
+    const releases = await this.#engine.publish(ready.filter((release) => release !== undefined))
+    releases.forEach((release, i) => {
+      const draft = list[i]
+      if (draft) this.#seeding?.published(release, draft)
+    })
+    const { drafts } = await import('./drafts.svelte.ts')
+    drafts.release(list)
+    return releases
+  }
+
+  withdraw = (path: string): Promise<void> => this.#engine.withdraw(path)
+  resign = (): Promise<void> => this.#engine.resign()
+  setApproved = (keys: readonly PartyKey[]): Promise<void> => this.#engine.setApproved(keys)
+  makeJoinCode = (): Promise<string> => this.#engine.makeJoinCode()
+  decline = (id: string): Promise<void> => this.#engine.decline(id)
+  revoke = (device: PartyKey): Promise<void> => this.#engine.revoke(device)
+
+  async accept(id: string, name: string, fundMsat: Msat): Promise<void> {
+    const { wallet } = this
+    await this.#engine.accept(id, wallet === undefined ? { name, fundMsat } : { name, fundMsat, wallet })
+  }
+
+  /** Pays the invoice that a waiting device shows. */
+  async fund(device: PartyKey): Promise<void> {
+    if (!this.wallet) throw new AppError('wallet', 'There is no wallet here to fund it from.')
+    const result = await this.#engine.fund(device, this.wallet)
+    if (result.tag === 'failed') throw new AppError(result.code, result.message)
+    if (result.tag === 'unknown') throw new AppError('wallet', result.message)
+  }
+  readonly fundRow = (row: DeviceRelease): Promise<void> => this.fund(row.device)
+
+  backup(passphrase: string): Promise<string> {
+    if (!this.keys) throw new AppError('closed', 'There are no keys here.')
+    return this.keys.backup(passphrase)
+  }
+  async seal(): Promise<void> {
+    await this.keys?.seal()
+  }
+
+  /** The name of an enrolled device, by its key. */
+  readonly deviceName = (key: string): string | undefined => this.#names.get(key)
+  readonly #names: ReadonlyMap<string, string> = $derived(
+    new Map(this.fleet.devices.map((device) => [device.key, device.name])),
+  )
+}
+
+export const session = new VendorSession()
