@@ -5,6 +5,7 @@ import { verifyHttpAuth } from '../web/edge/nostr/nip98.ts'
 import type { RelayConfig } from '../web/edge/relay-config.ts'
 import { LIMITS } from '../web/core/release/tuf.ts'
 import { HttpError, json, readBody, readJson, type Context, type Handler, type Route } from './http/http.ts'
+import { fastSha256 } from './files.ts'
 import { isOwnHost, requireSameOrigin } from './http/origin.ts'
 import { createAddressBuckets } from './http/rate.ts'
 import { mirrorLimits, type Mirror, type Vendor } from './mirror/mirror.ts'
@@ -166,7 +167,7 @@ export function apiRoutes(deps: ApiDeps): Route[] {
       url: (text) =>
         URL.canParse(text) && new URL(text).pathname === pathname && isNamed(request, new URL(text)),
       method: request.method,
-      body,
+      bodySha256: fastSha256(body),
       nowMs: nowMs(),
     })
     if (verdict.tag === 'refused') throw new HttpError(401, verdict.code, verdict.message)

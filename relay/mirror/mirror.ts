@@ -2,21 +2,20 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { sha1 } from '@noble/hashes/legacy.js'
 import * as v from 'valibot'
-import {
-  parseSha256Hex,
-  sha256Hex,
-  toHex,
-  type InfoHash,
-  type Sha256Hex,
-  type VendorId,
-} from '../../web/core/bytes.ts'
+import { parseSha256Hex, type InfoHash, type Sha256Hex, type VendorId } from '../../web/core/bytes.ts'
 import { decode, encode } from '../../web/core/exchange/bencode.ts'
 import { vendorId, verifyFirstRoot, verifyTargets } from '../../web/core/release/repository.ts'
 import { MAX_TORRENT_BYTES } from '../../web/core/swarm/metainfo.ts'
 import { codeOf } from '../errors.ts'
-import { readIfThere, removeTemporaries, syncDirectory, writeAtomically } from '../files.ts'
+import {
+  fastSha1,
+  fastSha256,
+  readIfThere,
+  removeTemporaries,
+  syncDirectory,
+  writeAtomically,
+} from '../files.ts'
 import { HttpError } from '../http/http.ts'
 import { hashOfCode, openAdmission, type Admission } from './admission.ts'
 import {
@@ -205,7 +204,7 @@ async function openVendor(
     },
     blob: (hash: Sha256Hex) => readIfThere(join(blobs, hash)),
     async putBlob(hash: Sha256Hex, bytes: Uint8Array) {
-      if (sha256Hex(bytes) !== hash) {
+      if (fastSha256(bytes) !== hash) {
         throw new HttpError(
           422,
           'wrong-hash',
@@ -234,7 +233,7 @@ function infoHashOf(torrent: Uint8Array): string | undefined {
     const meta = decode(torrent)
     if (typeof meta !== 'object' || Array.isArray(meta) || meta instanceof Uint8Array) return undefined
     const info = meta['info']
-    return info === undefined ? undefined : toHex(sha1(encode(info)))
+    return info === undefined ? undefined : fastSha1(encode(info))
   } catch {
     return undefined
   }

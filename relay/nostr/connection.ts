@@ -2,8 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import * as v from 'valibot'
 import type { WebSocket } from 'ws'
-import { tagValue, verifyEvent } from '../../web/core/nostr/event.ts'
-import type { NostrEvent } from '../../web/core/nostr/event.ts'
+import { tagValue, verifyEvent, type NostrEvent } from '../../web/core/nostr/event.ts'
 import { filterSchema, type Filter } from '../../web/edge/nostr/filter.ts'
 import { parseEvent } from '../../web/edge/nostr/wire.ts'
 import { createBucket } from '../http/rate.ts'
@@ -108,7 +107,7 @@ export function serveConnection(socket: WebSocket, deps: ConnectionDeps): void {
       return refuse(`rate-limited: more than ${limits.subscriptionsPerConnection} subscriptions`)
     }
     const prefix = `["EVENT",${JSON.stringify(id)},`
-    const end = core.subscribe(parsed.output, (event) => sendText(`${prefix}${JSON.stringify(event)}]`))
+    const end = core.subscribe(parsed.output, (event) => sendText(`${prefix}${textOf(event)}]`))
     subscriptions.set(id, end)
     await sendStored(prefix, parsed.output)
     if (subscriptions.get(id) === end) send(['EOSE', id])
@@ -141,7 +140,7 @@ export function serveConnection(socket: WebSocket, deps: ConnectionDeps): void {
       tagValue(event, 'challenge') === challenge &&
       Math.abs(event.created_at - nowMs() / 1000) <= AUTH_SKEW_S &&
       events.take() &&
-      isSigned(event)
+      verifyEvent(event)
     if (right && authenticated.size < 16) authenticated.add(event.pubkey)
     send(['OK', event.id, right, right ? '' : 'invalid: wrong challenge, time or signature'])
   }
@@ -172,7 +171,13 @@ export function serveConnection(socket: WebSocket, deps: ConnectionDeps): void {
   send(['AUTH', challenge])
 }
 
-const isSigned = (event: NostrEvent): boolean => verifyEvent(event)
+/** One event goes to many subscribers as one text. */
+const texts = new WeakMap<NostrEvent, string>()
+function textOf(event: NostrEvent): string {
+  let text = texts.get(event)
+  if (text === undefined) texts.set(event, (text = JSON.stringify(event)))
+  return text
+}
 
 /** The id that an answer names, for an event too broken to have one. */
 function idOf(value: unknown): string {

@@ -1,5 +1,6 @@
 /** The Nostr relay as clients meet it: over real sockets, through the pool and raw. */
 import { expect, test } from 'vitest'
+import { WebSocket as PausableSocket } from 'ws'
 import {
   publicKey,
   signEvent,
@@ -246,6 +247,31 @@ test('serves its limit of subscriptions on one connection and refuses one more',
   client.send(['CLOSE', 's0'])
   client.send(['REQ', 'more', { kinds: [1] }])
   expect(await client.next('eose')).toMatchObject({ subscription: 'more' })
+})
+
+test('hangs up on a reader that does not read, and goes on serving the others', async () => {
+  const url = nostrUrl(await relay())
+  const slow = new PausableSocket(url)
+  const ended = new Promise<void>((resolve) => slow.on('close', () => resolve()))
+  slow.on('error', () => undefined)
+  await new Promise((resolve) => slow.once('message', resolve))
+  slow.send(JSON.stringify(['REQ', 'all', { kinds: [20_001] }]))
+  await new Promise((resolve) => slow.once('message', resolve))
+  slow.pause()
+  const [sender, reader] = [pool(url), pool(url)]
+  const live = once(reader, { kinds: [20_001], '#t': ['last'] })
+  await live.ready
+  const content = 'x'.repeat(nostrLimits.frameBytes - 1000)
+  // Three times the limit, since the kernel's buffers take some megabytes too.
+  const enough = Math.ceil((nostrLimits.unsentBytes * 3) / content.length)
+  const sendings = Array.from({ length: enough }, (_, i) =>
+    sender.publish(sign({ kind: 20_001, content, created_at: nowS() - i })),
+  )
+  await Promise.all(sendings)
+  await sender.publish(sign({ kind: 20_001, tags: [['t', 'last']] }))
+  await live.event
+  slow.resume()
+  await ended
 })
 
 test.each([

@@ -12,7 +12,7 @@ export { poolLimits, PublishError, type PoolLimits, type PublishErrorCode } from
 export type RelayStatus = Readonly<{ url: string; connected: boolean; trouble?: string }>
 
 export type SubscribeOptions = Readonly<{
-  /** Called once, when every relay that is connected has sent what it had stored. */
+  /** Called once, when every relay that is connected has sent what it had stored; not while none is. */
   onEose?: () => void
 }>
 
