@@ -1,0 +1,174 @@
+/** The processes of a whole installation on this machine: relay, distributors, devices. Demo and journeys use it. */
+import fs from 'node:fs'
+import path from 'node:path'
+import type { PartyKey } from '../../web/core/bytes.ts'
+import type { Msat } from '../../web/core/money/msat.ts'
+import { openPlayAccount } from '../../web/edge/release/api.ts'
+import type { Vendor } from '../../web/edge/vendor/api.ts'
+import { connectNwc } from '../../web/edge/wallet/nwc.ts'
+import type { Wallet } from '../../web/edge/wallet/wallet.ts'
+import { readConfig } from '../../device/config/config.ts'
+import { createPrograms, until, type Program, type Programs } from './processes.ts'
+
+const START_TIMEOUT_MS = 30_000
+const JOIN_TIMEOUT_MS = 45_000
+
+export type RelayHandle = {
+  readonly dataDir: string
+  readonly url: string
+  readonly port: number
+  /** The one-time code of the admission link; undefined once a vendor has been admitted. */
+  readonly admission: string | undefined
+  program: Program
+}
+
+export type DistributorHandle = {
+  readonly name: string
+  readonly key: PartyKey
+  readonly dataDir: string
+  /** A second connection to its wallet, to read the ledger with. */
+  readonly wallet: Wallet
+  readonly start: () => Program
+  program: Program
+}
+
+export type DeviceHandle = {
+  readonly name: string
+  readonly key: PartyKey
+  readonly dataDir: string
+  readonly configFile: string
+  readonly wallet: Wallet
+  readonly start: () => Program
+  program: Program | undefined
+}
+
+export type HouseOptions = Readonly<{
+  dir: string
+  /** 0 takes a free one. */
+  port: number
+  /** Play sats of a new account, and how many accounts this machine may open. */
+  grantSats: number
+  accounts: number
+  handoverFile?: string
+}>
+
+export interface House {
+  readonly dir: string
+  readonly programs: Programs
+  readonly relay: RelayHandle
+  /** Starts the relay's process again on its port and data. */
+  restartRelay(): Promise<void>
+  distributor(name: string, price: Msat): Promise<DistributorHandle>
+  /** Joins through `vendor`, which funds it with `fundMsat`; not running yet. */
+  device(name: string, grant: DeviceGrant): Promise<DeviceHandle>
+  stop(): Promise<void>
+}
+
+export type DeviceGrant = Readonly<{
+  vendor: Vendor
+  vendorWallet: Wallet
+  hardware: string
+  fundMsat: Msat
+  /** Changes to the written device.toml, before the device runs. */
+  edit?: (toml: string) => string
+}>
+
+/** Where a device keeps the installed file. */
+export const installedFile = (device: DeviceHandle, product: string, fileName: string): string =>
+  path.join(device.dataDir, 'products', product, 'current', fileName)
+
+/** Starts a relay in `dir`; the others come one by one. */
+export async function openHouse(options: HouseOptions): Promise<House> {
+  const { dir } = options
+  fs.mkdirSync(dir, { recursive: true })
+  const programs = createPrograms(path.join(dir, 'logs'))
+  const wallets: Wallet[] = []
+  const relayDir = path.join(dir, 'relay')
+
+  async function startRelay(port: number): Promise<RelayHandle> {
+    const args = ['relay', '--port', String(port), '--data', relayDir]
+    args.push('--grant', String(options.grantSats), '--accounts', String(options.accounts))
+    if (options.handoverFile !== undefined) args.push('--handover', options.handoverFile)
+    const program = programs.satpatch('relay', args)
+    const link = await program.line('its address', START_TIMEOUT_MS, (line) => {
+      const found = /(https?:\/\/[^\s"/]+:(\d+))(?:\/vendor#admit=([\w-]+))?/.exec(line)
+      return found ? { url: found[1] ?? '', port: Number(found[2]), admission: found[3] } : undefined
+    })
+    return { dataDir: relayDir, program, ...link }
+  }
+
+  async function openWallet(connection: string): Promise<Wallet> {
+    const wallet = await connectNwc(connection)
+    wallets.push(wallet)
+    return wallet
+  }
+
+  const relay = await startRelay(options.port)
+  return {
+    dir,
+    programs,
+    relay,
+    async restartRelay() {
+      relay.program = (await startRelay(relay.port)).program
+    },
+
+    async distributor(name, price) {
+      const dataDir = path.join(dir, name)
+      fs.mkdirSync(dataDir, { recursive: true })
+      const account = await openPlayAccount(relay.url, { name })
+      const walletFile = path.join(dataDir, 'wallet.txt')
+      fs.writeFileSync(walletFile, account.connection, { mode: 0o600 })
+      const args = ['distributor', 'run', '--relay', relay.url, '--data', dataDir]
+      args.push('--price', String(price), '--wallet-file', walletFile)
+      const start = (): Program => programs.satpatch(name, args)
+      const program = start()
+      const key = await program.line('its key', START_TIMEOUT_MS, keyIn)
+      return { name, key, dataDir, wallet: await openWallet(account.connection), start, program }
+    },
+
+    async device(name, grant) {
+      const dataDir = path.join(dir, name)
+      const configFile = path.join(dataDir, 'device.toml')
+      fs.mkdirSync(dataDir, { recursive: true })
+      const code = await grant.vendor.makeJoinCode()
+      const args = ['device', 'init', '--join', code, '--config', configFile]
+      args.push('--name', name, '--hardware', grant.hardware)
+      const joining = programs.satpatch(`${name}-init`, args)
+      const request = await until(
+        `${name}'s request to join`,
+        JOIN_TIMEOUT_MS,
+        () => grant.vendor.joinRequests.get().find((one) => one.name === name && one.invited),
+        () => joining.tail(),
+      )
+      await grant.vendor.accept(request.id, { name, fundMsat: grant.fundMsat, wallet: grant.vendorWallet })
+      const connection = await until(
+        `${name}'s wallet connection`,
+        JOIN_TIMEOUT_MS,
+        async () => (await readConfig(configFile).catch(() => undefined))?.walletConnection,
+        () => joining.tail(),
+      )
+      await joining.exited
+      if (grant.edit) fs.writeFileSync(configFile, grant.edit(fs.readFileSync(configFile, 'utf8')))
+      const config = await readConfig(configFile)
+      return {
+        name,
+        key: config.identity.key,
+        dataDir: config.dataDir,
+        configFile,
+        wallet: await openWallet(connection),
+        start: () => programs.satpatch(name, ['device', 'run', '--config', configFile]),
+        program: undefined,
+      }
+    },
+
+    async stop() {
+      for (const wallet of wallets) wallet.close()
+      await programs.stopAll()
+    },
+  }
+}
+
+function keyIn(line: string): PartyKey | undefined {
+  const found = /"key":"([0-9a-f]{64})"|\bkey:? ([0-9a-f]{64})\b/.exec(line)
+  return (found?.[1] ?? found?.[2]) as PartyKey | undefined
+}
