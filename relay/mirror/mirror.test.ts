@@ -17,6 +17,7 @@ import {
   LIFETIME_MS,
   signedBytes,
 } from '../../web/core/release/repository.ts'
+import { parseEnvelope, type SignedOf } from '../../web/core/release/tuf.ts'
 import { httpAuth } from '../../web/edge/nostr/nip98.ts'
 import { fetchRelayConfig } from '../../web/edge/relay-config.ts'
 import { directory, relay } from '../fixture.ts'
@@ -89,11 +90,17 @@ async function admitted(running: RunningRelay, nowMs = Date.now()) {
   expect(vendor).toBe(sha256Hex(root))
   return { root, vendor, base: `${running.url}/v/${vendor}`, body }
 }
-const metadataVersions = async (base: string) => {
-  const timestamp = (await (await fetch(`${base}/metadata/timestamp.json`)).json()) as any
-  const snapshotVersion = timestamp.signed.meta['snapshot.json'].version as number
-  const snapshot = (await (await fetch(`${base}/metadata/${snapshotVersion}.snapshot.json`)).json()) as any
-  return [timestamp.signed.version, snapshotVersion, snapshot.signed.meta['targets.json'].version] as number[]
+const read = async <R extends 'timestamp' | 'snapshot'>(role: R, url: string): Promise<SignedOf[R]> => {
+  const parsed = parseEnvelope(role, new Uint8Array(await (await fetch(url)).arrayBuffer()))
+  if (parsed.tag === 'refused') throw new Error(parsed.refusal.text)
+  return parsed.value.signed
+}
+/** Of timestamp, snapshot and targets, as a client would follow them. */
+async function metadataVersions(base: string): Promise<unknown[]> {
+  const timestamp = await read('timestamp', `${base}/metadata/timestamp.json`)
+  const snapshotVersion = timestamp.meta['snapshot.json'].version
+  const snapshot = await read('snapshot', `${base}/metadata/${snapshotVersion}.snapshot.json`)
+  return [timestamp.version, snapshotVersion, snapshot.meta['targets.json']?.version]
 }
 
 test('a one-time code admits one vendor, and is spent only by success', async () => {

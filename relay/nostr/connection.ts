@@ -71,7 +71,7 @@ export function serveConnection(socket: WebSocket, deps: ConnectionDeps): void {
       return send(['NOTICE', 'invalid: not JSON'])
     }
     if (!Array.isArray(message)) return send(['NOTICE', 'invalid: not a JSON array'])
-    const [type, ...rest]: unknown[] = message
+    const [type, ...rest] = message as unknown[]
     switch (type) {
       case 'EVENT':
         return takeEvent(rest[0])
