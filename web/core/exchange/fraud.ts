@@ -6,6 +6,7 @@
 import { equal, fromHex, toHex, type Bytes, type PartyKey, type Sha256Hex } from '../bytes.ts'
 import { sha256 } from '@noble/hashes/sha2.js'
 import {
+  BLOCK,
   blocksIn,
   log2Ceil,
   pieceBytes,
@@ -16,7 +17,7 @@ import {
 } from '../swarm/merkle.ts'
 import { BencodeError, decode, encode, type Decoded } from './bencode.ts'
 import { decryptBlock, windowKey } from './cipher.ts'
-import { verifyReceipt, type Quote } from './quote.ts'
+import { sameShape, verifyReceipt, type Quote } from './quote.ts'
 import type { Receipt } from './receipt.ts'
 
 export const MAX_PROOF_BYTES = 48 * 1024
@@ -122,10 +123,14 @@ export function checkProof(proof: FraudProof, release: { root: Sha256Hex; shape:
   if (!receipt.ok) return { ok: false, why: 'receipt' }
   const { quote } = receipt
   if (quote.amount === 0) return { ok: false, why: 'nothing was paid' }
-  if (quote.root !== release.root) return { ok: false, why: 'not of this release' }
+  if (quote.root !== release.root || !sameShape(quote.shape, release.shape))
+    return { ok: false, why: 'not of this release' }
   const place = windowPlace(release.shape, quote.pieces, proof.piece, proof.block)
   if (place === undefined) return { ok: false, why: 'not in the window' }
+  // A whole block and nothing else: 64 bytes of inner hashes would prove into the root as well.
+  const left = pieceBytes(release.shape, proof.piece) - proof.block * BLOCK
   const cipherLeaf = sha256(proof.ciphertext)
+  if (proof.ciphertext.length !== Math.min(BLOCK, left)) return { ok: false, why: 'ciphertext path' }
   if (!provesInto(cipherLeaf, place.index, proof.cipherPath, place.height, fromHex(quote.cipherRoot)))
     return { ok: false, why: 'ciphertext path' }
   const index = releaseIndex(release.shape, proof.piece, proof.block)

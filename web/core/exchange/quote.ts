@@ -27,6 +27,11 @@ export type Quote = Readonly<{
   seller: PartyKey
   /** The release root that the window's blocks prove into. */
   root: Sha256Hex
+  /**
+   * The artifact's length and piece length, bytes: a piece's number means a place only with them. Without them
+   * a vendor could sign the same bytes with other pieces and turn an honest receipt into a proof of fraud.
+   */
+  shape: Shape
   /** Pieces of the window, ascending. */
   pieces: readonly number[]
   /** Merkle root over the ciphertext's 16 KiB blocks, each piece's last block as long as it is. */
@@ -61,7 +66,9 @@ export function encodeQuote(quote: Quote): Bytes {
     hash: fromHex(quote.paymentHash),
     id: fromHex(quote.id),
     invoice: quote.invoice,
+    length: quote.shape.length,
     money: quote.money,
+    'piece length': quote.shape.pieceLength,
     pieces: [...quote.pieces],
     root: fromHex(quote.root),
     seller: fromHex(quote.seller),
@@ -102,6 +109,7 @@ export function decodeQuote(bytes: Uint8Array): Quote | undefined {
       buyer: hex('buyer') as PartyKey,
       seller: hex('seller') as PartyKey,
       root: hex('root') as Sha256Hex,
+      shape: { length: integer('length'), pieceLength: integer('piece length') },
       pieces,
       cipherRoot: hex('cipher') as Sha256Hex,
       paymentHash: hex('hash') as Sha256Hex,
@@ -143,6 +151,9 @@ export function openQuote(bytes: Uint8Array, sig: Uint8Array): SignedQuote | und
   }
   return { quote, bytes: bytes.slice() as Bytes, sig: sig.slice() as Bytes }
 }
+
+export const sameShape = (a: Shape, b: Shape): boolean =>
+  a.length === b.length && a.pieceLength === b.pieceLength
 
 /** Bytes of a window's pieces. */
 export const windowBytes = (shape: Shape, pieces: readonly number[]): number =>
@@ -186,7 +197,7 @@ const LONGEST_QUOTE_S = 3600
 export function refuseQuote(quote: Quote, want: QuoteExpectation): QuoteRefusal | undefined {
   if (quote.seller !== want.seller) return 'not the key of this wire'
   if (quote.buyer !== want.buyer) return 'made out to another buyer'
-  if (quote.root !== want.root) return 'for another release'
+  if (quote.root !== want.root || !sameShape(quote.shape, want.shape)) return 'for another release'
   if (quote.pieces.length !== want.pieces.length || quote.pieces.some((piece, i) => piece !== want.pieces[i]))
     return 'for other pieces'
   if (quote.cipherRoot !== want.cipherRoot) return 'ciphertext off its root'
@@ -244,7 +255,11 @@ export function verifyReceipt(
   if (toHex(sha256(preimage)) !== quote.paymentHash) return { ok: false, why: 'preimage does not fit' }
   if (against !== undefined) {
     const last = quote.pieces.at(-1) ?? 0
-    if (quote.root !== against.root || last >= piecesOf(against.shape))
+    if (
+      quote.root !== against.root ||
+      !sameShape(quote.shape, against.shape) ||
+      last >= piecesOf(against.shape)
+    )
       return { ok: false, why: 'not of this release' }
     if (quote.buyer !== against.buyer) return { ok: false, why: 'made out to another buyer' }
     if (quote.amount > priceOf(windowBytes(against.shape, quote.pieces), against.cap))

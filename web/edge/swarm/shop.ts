@@ -304,6 +304,7 @@ class RunningShop implements Shop {
       buyer: sale.buyer,
       seller: this.#deps.identity.key,
       root: this.#session.meta.piecesRoot,
+      shape: { length: this.#session.meta.length, pieceLength: this.#session.meta.pieceLength },
       pieces: sale.pieces,
       cipherRoot,
       paymentHash: hash,
