@@ -275,6 +275,7 @@ function receipt(
     buyer,
     seller: publicKey(seller),
     root: release.piecesRoot,
+    shape: { length: release.bytes, pieceLength: release.pieceLength },
     pieces,
     cipherRoot: sha256Hex(random(8)),
     paymentHash: sha256Hex(preimage),
