@@ -84,6 +84,8 @@ export type Window = {
   elsewhere: boolean
   /** From before a restart: pieces that are there already came from this very window. */
   restored: boolean
+  /** Not handed to the wallet (again) before this time. */
+  payAfterMs: number
   lookUps: number
   lookUpAtMs: number
 }
@@ -161,6 +163,7 @@ const WINDOWS_IN_FLIGHT = 4
 const STALL_MS = 15_000
 const REST_MS = 30_000
 const BUSY_REST_MS = 1_000
+const WALLET_REST_MS = 2_000
 const MAX_LOOKUP_MS = 30_000
 /** A quote that is about to lapse is not paid. */
 const EXPIRY_MARGIN_MS = 3_000
@@ -283,6 +286,12 @@ function apply(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
         // Kept until the quote lapses: the ciphertext is here, only sats are missing.
         window.state = 'held'
         buyer.balance = msat(Math.min(buyer.balance ?? 0, Math.max(0, window.amount - 1)))
+        return []
+      }
+      if (event.code === 'unreachable' || event.code === 'rate-limited') {
+        // The wallet's trouble, not the seller's: the same quote is paid when the wallet is back.
+        window.state = 'held'
+        window.payAfterMs = nowMs + WALLET_REST_MS
         return []
       }
       release(buyer, window, 'failed')
@@ -508,7 +517,7 @@ function settleHeld(buyer: Buyer, nowMs: number): BuyerEffect[] {
   const effects: BuyerEffect[] = []
   for (const window of buyer.windows.values()) {
     if (window.state !== 'held' || window.amount === 0) continue
-    if (window.quoteExpiresAtMs - EXPIRY_MARGIN_MS <= nowMs) continue
+    if (window.quoteExpiresAtMs - EXPIRY_MARGIN_MS <= nowMs || window.payAfterMs > nowMs) continue
     if (!mayStake(buyer, window.key, window.amount, nowMs) || (buyer.balance ?? 0) < window.amount) continue
     if (buyer.paid + buyer.fees + locked(buyer) + window.amount > buyer.policy.budget) continue
     stake(buyer, window)
@@ -620,6 +629,7 @@ function askOne(
     unproven: false,
     elsewhere: false,
     restored: false,
+    payAfterMs: 0,
     lookUps: 0,
     lookUpAtMs: 0,
   }

@@ -655,6 +655,7 @@ class RunningDownload implements Download {
         unproven: false,
         elsewhere: false,
         restored: true,
+        payAfterMs: 0,
         lookUps: 0,
         lookUpAtMs: nowMs,
       },
