@@ -96,6 +96,7 @@ export function createRelayLink(deps: LinkDeps): RelayLink {
   let socket: WebSocket | undefined
   let connected = false
   let closed = false
+  let unusable: string | undefined
   let failures = 0
   let lostAtS: number | undefined
   let retryTimer: ReturnType<typeof setTimeout> | undefined
@@ -113,7 +114,9 @@ export function createRelayLink(deps: LinkDeps): RelayLink {
     try {
       opening = deps.openSocket(url)
     } catch {
-      deps.onStatus({ connected: false, trouble: `${url} is not a relay's address.` })
+      // Not an address, or one that this page may not open (ws: from an https: page): no retry would help.
+      unusable = `${url} cannot be connected to from here; check the address.`
+      deps.onStatus({ connected: false, trouble: unusable })
       return
     }
     socket = opening
@@ -273,11 +276,12 @@ export function createRelayLink(deps: LinkDeps): RelayLink {
     },
     publish(event, listener) {
       const frame = JSON.stringify(['EVENT', event])
-      const refuse = (code: 'too-large' | 'queue-full' | 'closed', text: string) => {
+      const refuse = (code: 'too-large' | 'queue-full' | 'closed' | 'rejected', text: string) => {
         listener.onRefused(new PublishError(code, false, text))
         return () => undefined
       }
       if (closed) return refuse('closed', 'The connection to the relays has been closed.')
+      if (unusable !== undefined) return refuse('rejected', unusable)
       if (frame.length > MAX_FRAME_BYTES || utf8(frame).length > MAX_FRAME_BYTES) {
         return refuse(
           'too-large',
