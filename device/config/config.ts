@@ -6,10 +6,10 @@ import * as v from 'valibot'
 import { fromHex, type PartyKey, type VendorId } from '../../web/core/bytes.ts'
 import type { Msat } from '../../web/core/money/msat.ts'
 import { publicKey } from '../../web/core/nostr/event.ts'
+import { parseConnection } from '../../web/core/wallet/connection.ts'
 import type { Identity } from '../../web/edge/swarm/api.ts'
 import { didYouMean } from '../cli/suggest.ts'
 import { errnoOf } from '../storage/errors.ts'
-import { walletUriTrouble } from './wallet-uri.ts'
 
 /** The message says which file and key, what is wrong with it and what to write instead. */
 export class ConfigError extends Error {
@@ -78,10 +78,10 @@ const schema = v.strictObject({
         v.pipe(
           v.string('must be a wallet connection, in quotes'),
           v.rawCheck(({ dataset, addIssue }) => {
-            const trouble =
-              dataset.typed && dataset.value !== '' ? walletUriTrouble(dataset.value) : undefined
+            if (!dataset.typed || dataset.value === '') return
             // The value itself is a secret: it never comes into a message.
-            if (trouble !== undefined) addIssue({ message: trouble })
+            const parsed = parseConnection(dataset.value)
+            if (!parsed.ok) addIssue({ message: `cannot be used. ${parsed.message.replace(/\.$/, '')}` })
           }),
         ),
         '',
@@ -91,7 +91,7 @@ const schema = v.strictObject({
   ),
   limits: v.optional(
     v.strictObject({
-      price_cap_msat_per_mib: v.optional(count('millisatoshi per MiB'), 10_000),
+      price_cap_msat_per_mib: v.optional(count('millisatoshi per MiB')),
       budget_sats_per_release: v.optional(count('sats', 1), 100_000),
       risk_sats_per_seller: v.optional(count('sats'), 100),
       risk_sats_unproven: v.optional(count('sats'), 100),
@@ -138,7 +138,8 @@ export type DeviceConfig = Readonly<{
   walletClient: string
   /** A secret. `undefined`: none yet. */
   walletConnection: string | undefined
-  priceCap: Msat
+  /** Per MiB. `undefined`: the release's cap holds alone. */
+  priceCap: Msat | undefined
   budget: Msat
   riskBudget: Msat
   unprovenBudget: Msat
@@ -240,7 +241,7 @@ function toConfig(raw: v.InferOutput<typeof schema>, file: string): DeviceConfig
     identity: { key, secret: secretKey },
     walletClient: raw.keys.wallet_client,
     walletConnection: raw.wallet.connection === '' ? undefined : raw.wallet.connection,
-    priceCap: limits.price_cap_msat_per_mib as Msat,
+    priceCap: limits.price_cap_msat_per_mib as Msat | undefined,
     budget: sats(limits.budget_sats_per_release),
     riskBudget: sats(limits.risk_sats_per_seller),
     unprovenBudget: sats(limits.risk_sats_unproven),

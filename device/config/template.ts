@@ -13,7 +13,8 @@ export type NewDevice = Readonly<{
   walletConnection: string
   products: readonly string[]
   healthCommand: string
-  priceCapMsat: number
+  /** `undefined`: no cap beside the release's own. */
+  priceCapMsat: number | undefined
 }>
 
 /** A TOML literal: JSON's texts are TOML's, but for DEL. */
@@ -52,8 +53,8 @@ wallet_client = ${literal(device.walletClientSecret)}
 connection = ${literal(device.walletConnection)}
 
 [limits]
-# Highest price that is paid, in millisatoshi per MiB; the release may set a lower one.
-price_cap_msat_per_mib = ${device.priceCapMsat}
+# Highest price that is paid, in millisatoshi per MiB. Without it the cap that the vendor set for the release holds.
+${device.priceCapMsat === undefined ? '# price_cap_msat_per_mib = 10000' : `price_cap_msat_per_mib = ${device.priceCapMsat}`}
 # Most that one release may cost, fees included.
 budget_sats_per_release = 100000
 # What may be at stake with one seller that has delivered before, and with all others together.

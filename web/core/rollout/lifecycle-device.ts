@@ -1,6 +1,5 @@
 /** What a device keeps on disk about itself, and how its jobs follow what the vendor's signed metadata offers. */
 import * as v from 'valibot'
-import { addendumSchema } from './messages.ts'
 import { sha256HexSchema, type Release } from '../release/target.ts'
 import { announce, due, hasBegun, isActive, jobSchema, step, type Job } from './lifecycle.ts'
 
@@ -9,7 +8,6 @@ const short = (max: number) => v.pipe(v.string(), v.maxLength(max))
 
 /** Finished releases that are remembered: none of them is tried again. */
 export const MAX_PAST_JOBS = 50
-const MAX_ADDENDA = 200
 
 export const installedSchema = v.object({
   version: short(64),
@@ -29,8 +27,6 @@ export const deviceRecordSchema = v.object({
   floorS: count,
   installed: v.record(short(64), installedSchema),
   jobs: v.pipe(v.array(jobSchema), v.maxLength(MAX_PAST_JOBS * 2)),
-  /** Late payments that the vendor has not been told of. */
-  addenda: v.pipe(v.array(addendumSchema), v.maxLength(MAX_ADDENDA)),
   /** Bytes bought on one day (UTC, `YYYY-MM-DD`). */
   day: v.object({ date: short(10), bytes: count }),
   /** Bytes written to disk for a release, by its path, over all runs. */
@@ -47,7 +43,6 @@ export const newRecord = (vendor: DeviceRecord['vendor']): DeviceRecord => ({
   floorS: 0,
   installed: {},
   jobs: [],
-  addenda: [],
   day: { date: '1970-01-01', bytes: 0 },
   written: {},
   notice: null,

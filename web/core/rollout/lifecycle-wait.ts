@@ -109,19 +109,6 @@ export function whyWait(facts: Facts): Wait | undefined {
   return undefined
 }
 
-/** What to ask for when funds ran out: the rest at the price paid so far, at least what the next window lacks. */
-export function missingFunds(known: {
-  needMsat: Msat
-  balance: Msat
-  missingBytes: number
-  boughtBytes: number
-  paid: Msat
-}): Msat {
-  if (known.boughtBytes === 0) return known.needMsat
-  const rest = Math.ceil((known.paid / known.boughtBytes) * known.missingBytes) - known.balance
-  return Math.max(known.needMsat, rest) as Msat
-}
-
 export const fundsWait = (needMsat: Msat, money: Money): Wait => ({
   why: 'funds',
   needMsat,

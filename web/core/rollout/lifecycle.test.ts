@@ -14,14 +14,7 @@ import {
   reconcile,
   tomorrowS,
 } from './lifecycle-device.ts'
-import {
-  DISK_RESERVE_BYTES,
-  missingFunds,
-  waitText,
-  whyWait,
-  type Facts,
-  type Wait,
-} from './lifecycle-wait.ts'
+import { DISK_RESERVE_BYTES, waitText, whyWait, type Facts, type Wait } from './lifecycle-wait.ts'
 import {
   announce,
   due,
@@ -340,12 +333,5 @@ describe('waiting', () => {
       'needs 2 play sats more',
     )
     expect(waitText({ why: 'time', nowS: 0, floorS: 1_780_000_000 })).toContain('1970-01-01 00:00 UTC')
-  })
-
-  test('what is asked for covers the rest at the price paid so far, never less than the next window', () => {
-    const known = { needMsat: msat(5), balance: msat(1), missingBytes: 300, boughtBytes: 100, paid: msat(10) }
-    expect(missingFunds(known)).toBe(29)
-    expect(missingFunds({ ...known, balance: msat(28) })).toBe(5)
-    expect(missingFunds({ ...known, boughtBytes: 0 })).toBe(5)
   })
 })

@@ -1,0 +1,293 @@
+/**
+ * Buys one release: opens the file, joins the swarm, drives a `Download` and takes it up again after trouble with the
+ * disk. The same object waits for the last payments while the release is already being installed.
+ */
+import { mkdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { liveCell, type Live } from '../../web/core/live.ts'
+import { priceOf, type Msat } from '../../web/core/money/msat.ts'
+import type { Release } from '../../web/core/release/target.ts'
+import { readMetainfo } from '../../web/core/swarm/metainfo.ts'
+import { fetchTorrent, type Verified } from '../../web/edge/release/mirror.ts'
+import type {
+  BuyPolicy,
+  Download,
+  DownloadSnapshot,
+  Journal,
+  Metainfo,
+  PieceStore,
+  Session,
+  Swarm,
+} from '../../web/edge/swarm/api.ts'
+import type { Wallet } from '../../web/edge/wallet/wallet.ts'
+import type { DeviceConfig } from '../config/config.ts'
+import { asEventLog, type Logger } from '../log.ts'
+import { writeDurably } from '../storage/durable.ts'
+import { errnoOf, StorageError, storageError } from '../storage/errors.ts'
+import type { NodeJournal } from '../storage/journal.ts'
+import { countPieces, openPieceStore } from '../storage/piece-store.ts'
+import type { Ports } from './ports.ts'
+
+/** The message is for the device's owner; the purchase is tried again. */
+export class PurchaseError extends Error {
+  override readonly name = 'PurchaseError'
+}
+
+export type PurchaseDeps = Readonly<{
+  config: DeviceConfig
+  ports: Ports
+  journal: NodeJournal
+  swarm: () => Promise<Swarm>
+  verified: () => Verified | undefined
+  floor: () => string | undefined
+  onFloor: (eventJson: string) => void
+  /** A payment that settled after the pieces had been bought elsewhere. */
+  onLate: () => void
+  log: Logger
+}>
+
+export interface Purchase {
+  readonly release: Release
+  readonly meta: Metainfo
+  readonly store: PieceStore
+  readonly snapshot: Live<DownloadSnapshot | undefined>
+  /** Bytes written for this release by this process, ciphertext included. */
+  written(): number
+  missingBytes(): number
+  /**
+   * Buys until all pieces are there ('complete'), the signal ends it ('stopped') or the disk fails (throws
+   * StorageError). May be called again after either of the last two.
+   */
+  buy(wallet: Wallet | undefined, signal: AbortSignal): Promise<'complete' | 'stopped'>
+  /** Resolves when no payment is open; goes on with `buy`'s download or starts one. */
+  settle(wallet: Wallet | undefined, signal: AbortSignal): Promise<void>
+  close(): Promise<void>
+}
+
+export const downloadDir = (dataDir: string, release: Release): string =>
+  join(dataDir, 'downloads', release.infoHash)
+export const artifactPath = (dataDir: string, release: Release): string =>
+  join(downloadDir(dataDir, release), 'artifact')
+
+/** What was downloaded for a release goes, once it is installed or given up. */
+export const removeDownload = (dataDir: string, release: Release): Promise<void> =>
+  rm(downloadDir(dataDir, release), { recursive: true, force: true })
+
+/** @throws PurchaseError, StorageError */
+export async function openPurchase(
+  deps: PurchaseDeps,
+  release: Release,
+  /** The file has been proven and moved to its slot: only payments are still open. */
+  sealed: boolean,
+): Promise<Purchase> {
+  const { config, ports, log } = deps
+  const meta = await metainfoOf(deps, release)
+  const store = sealed ? sealedStore(meta) : await openPieceStore(artifactPath(config.dataDir, release), meta)
+  const journalBefore = deps.journal.bytesWritten
+
+  // The download reports a failing disk as one reason among others; here it is told apart, and taken up again.
+  let trouble: StorageError | undefined
+  let onTrouble: (() => void) | undefined
+  const watched = async <T>(work: Promise<T>): Promise<T> => {
+    try {
+      return await work
+    } catch (error) {
+      if (error instanceof StorageError) {
+        trouble ??= error
+        onTrouble?.()
+      }
+      throw error
+    }
+  }
+  const watchedStore: PieceStore = {
+    get have() {
+      return store.have
+    },
+    get bytesWritten() {
+      return store.bytesWritten
+    },
+    read: (offset, length) => store.read(offset, length),
+    write: (piece, bytes) => watched(store.write(piece, bytes)),
+    close: () => store.close(),
+    destroy: () => store.destroy(),
+  }
+  const journal: Journal = {
+    put: (key, value) => watched(deps.journal.put(key, value)),
+    get: (key) => deps.journal.get(key),
+    delete: (key) => watched(deps.journal.delete(key)),
+    keys: (prefix) => deps.journal.keys(prefix),
+  }
+
+  let session: Session
+  try {
+    const swarm = await deps.swarm()
+    session = await swarm.join(meta, watchedStore, {
+      vendor: config.vendor,
+      floor: deps.floor,
+      onFloor: deps.onFloor,
+    })
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+
+  const snapshot = liveCell<DownloadSnapshot | undefined>(undefined)
+  let download: Download | undefined
+  let stopWatching: (() => void)[] = []
+  let closed = false
+
+  async function begin(wallet: Wallet | undefined): Promise<Download> {
+    if (download !== undefined) return download
+    trouble = undefined
+    const made = ports.createDownload({
+      session,
+      identity: config.identity,
+      journal,
+      ...(wallet === undefined ? {} : { wallet }),
+      policy: policyOf(config, release, deps.verified()),
+      nowMs: ports.nowMs,
+      log: asEventLog(log),
+    })
+    download = made
+    stopWatching = [
+      made.subscribe((value) => snapshot.set(value)),
+      made.onLate(deps.onLate),
+      made.onFraud((proof, seller) =>
+        log.warn({ seller, proofBytes: proof.length }, 'a seller sold a wrong block; the proof is kept'),
+      ),
+    ]
+    await made.start()
+    return made
+  }
+
+  async function end(): Promise<void> {
+    for (const stop of stopWatching) stop()
+    stopWatching = []
+    const old = download
+    download = undefined
+    await old?.stop()
+  }
+
+  /** Waits for `done`; the signal and the disk end it earlier. */
+  async function until(done: Promise<void>, signal: AbortSignal): Promise<'done' | 'stopped'> {
+    if (trouble !== undefined) throw trouble
+    let onAbort: (() => void) | undefined
+    try {
+      return await new Promise((resolve, reject) => {
+        onAbort = () => resolve('stopped')
+        if (signal.aborted) return onAbort()
+        signal.addEventListener('abort', onAbort, { once: true })
+        onTrouble = () => reject(trouble ?? new Error('the disk failed'))
+        done.then(() => resolve('done'), reject)
+      })
+    } finally {
+      onTrouble = undefined
+      if (onAbort !== undefined) signal.removeEventListener('abort', onAbort)
+    }
+  }
+
+  return {
+    release,
+    meta,
+    store,
+    snapshot,
+    written: () => store.bytesWritten + deps.journal.bytesWritten - journalBefore,
+    missingBytes: () => Math.min(release.bytes, (meta.pieces - countPieces(store.have)) * meta.pieceLength),
+    async buy(wallet, signal) {
+      try {
+        const running = await begin(wallet)
+        if ((await until(running.complete, signal)) === 'done') return 'complete'
+        await end()
+        return 'stopped'
+      } catch (error) {
+        await end()
+        throw error
+      }
+    },
+    async settle(wallet, signal) {
+      try {
+        const running = await begin(wallet)
+        await until(running.settled, signal)
+      } catch (error) {
+        await end()
+        throw error
+      }
+    },
+    async close() {
+      if (closed) return
+      closed = true
+      await end()
+      await session.leave()
+      await store.close()
+    },
+  }
+}
+
+/** Risk limits never fall below what one honest exchange needs, whatever the piece length. */
+function policyOf(config: DeviceConfig, release: Release, verified: Verified | undefined): BuyPolicy {
+  const priceCap = capOf(config, release)
+  const piece = priceOf(Math.min(release.pieceLength, release.bytes), priceCap)
+  const vendor = verified?.vendorBlock
+  return {
+    priceCap,
+    budget: config.budget,
+    riskBudget: Math.max(config.riskBudget, piece) as Msat,
+    unprovenBudget: Math.max(config.unprovenBudget, 4 * piece) as Msat,
+    lockedTimeoutMs: config.lockedTimeoutMs,
+    approved: vendor === undefined ? [] : [vendor.nostr, ...vendor.distributors],
+  }
+}
+
+/** The lower of the vendor's and the owner's cap. */
+export const capOf = (config: DeviceConfig, release: Release): Msat =>
+  config.priceCap !== undefined && config.priceCap < release.priceCapMsat
+    ? config.priceCap
+    : release.priceCapMsat
+
+/** From disk, or from a mirror and then kept: an open payment must be settled without any mirror. */
+async function metainfoOf(deps: PurchaseDeps, release: Release): Promise<Metainfo> {
+  const directory = downloadDir(deps.config.dataDir, release)
+  const path = join(directory, 'metainfo.torrent')
+  try {
+    return readMetainfo(await readFile(path), release)
+  } catch (error) {
+    const code = errnoOf(error)
+    if (code !== undefined && code !== 'ENOENT') throw storageError(error, path)
+  }
+  const { config, ports } = deps
+  const fetched = await fetchTorrent(config.relays, config.vendor, release.infoHash, ports.fetch)
+  if (fetched.tag === 'failed') {
+    throw new PurchaseError(`The list of pieces cannot be fetched (${fetched.text}). It is tried again.`)
+  }
+  let meta: Metainfo
+  try {
+    meta = readMetainfo(fetched.bytes, release)
+  } catch (error) {
+    throw new PurchaseError(
+      `The mirror’s list of pieces is not the release’s: ${error instanceof Error ? error.message : String(error)}. It is tried again.`,
+      { cause: error },
+    )
+  }
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    await writeDurably(path, meta.torrent)
+  } catch (error) {
+    throw storageError(error, path)
+  }
+  return meta
+}
+
+/** Stands for a file that is proven and moved away: everything is there, nothing is written. */
+function sealedStore(meta: Metainfo): PieceStore {
+  const have = new Uint8Array(Math.ceil(meta.pieces / 8))
+  for (let piece = 0; piece < meta.pieces; piece++) have[piece >> 3]! |= 0x80 >> (piece & 7)
+  return {
+    have,
+    bytesWritten: 0,
+    read: () => Promise.reject(new StorageError('io', 'The file has been installed; nothing is read here.')),
+    // A payment that was open over a restart unlocks pieces that are there already.
+    write: () => Promise.resolve(),
+    close: () => Promise.resolve(),
+    destroy: () => Promise.resolve(),
+  }
+}
