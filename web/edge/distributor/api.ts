@@ -93,6 +93,8 @@ export type CarryRow = Readonly<{
   standing: CarryStanding
   otherSellers: number
   buyers: number
+  /** Connected in its swarm now. */
+  peers: number
   today: Msat
   spent: Msat
 }>

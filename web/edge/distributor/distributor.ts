@@ -328,7 +328,13 @@ export function createDistributor(deps: DistributorDeps): Distributor {
   function joinSwarm(): Promise<Swarm> {
     if (!swarm) {
       const making = makeParts().then(({ createSwarm }) =>
-        createSwarm({ identity, iceServers: config.iceServers, trackers: [config.trackerUrl] }),
+        createSwarm({
+          identity,
+          iceServers: config.iceServers,
+          trackers: [config.trackerUrl],
+          role: 'distributor',
+          log,
+        }),
       )
       making.catch(() => (swarm = swarm === making ? undefined : swarm)) // the next join tries anew
       swarm = making

@@ -109,6 +109,7 @@ function carryRow(at: Carried, parts: SnapshotParts): CarryRow {
     standing: parts.standing(at.record),
     otherSellers: parts.otherSellers(release.infoHash),
     buyers: buyers.size,
+    peers: view.connected,
     today: releaseSum(parts.earnings, release.infoHash).today,
     spent: view.spent,
   }

@@ -43,6 +43,7 @@ export type SwarmOptions = Readonly<{
   role?: Role
   iceServers: readonly { urls: string | string[]; username?: string; credential?: string }[]
   trackers: readonly string[]
+  log?: (event: string, detail: Readonly<Record<string, unknown>>) => void
 }>
 
 export interface Swarm {
