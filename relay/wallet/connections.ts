@@ -38,7 +38,7 @@ export const MAX_CONNECTIONS_PER_ACCOUNT = 200
 const fromRow = (row: Row): Connection => ({
   client: String(row['client']),
   account: String(row['account']),
-  ...(row['parent'] !== null && row['isolated'] === 0 && { parent: String(row['parent']) }),
+  ...(row['parent'] !== null && row['isolated'] === 0 && { parent: String(row['parent'] as string) }),
   name: String(row['name']),
   methods: new Set(String(row['methods']).split(' ')),
   ...(row['budget'] !== null && { budgetMsat: Number(row['budget']) }),

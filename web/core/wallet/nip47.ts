@@ -169,6 +169,6 @@ export const emptyResult = v.unknown()
 export const responseSchema = v.object({
   result_type: v.string(),
   error: maybe(v.object({ code: v.string(), message: v.fallback(v.string(), '') })),
-  result: v.unknown(),
+  result: v.optional(v.unknown()),
 })
-export const notificationSchema = v.object({ notification_type: v.string(), notification: v.unknown() })
+export const notificationSchema = v.object({ notification_type: v.string(), notification: v.optional(v.unknown()) })
