@@ -169,7 +169,8 @@ class RunningShop implements Shop {
   }
 
   #showOffer(): void {
-    const nowS = Math.floor(this.#deps.nowMs() / 1000)
+    // Of two addressable events of one second a relay keeps either: each of ours is newer than the last.
+    const nowS = Math.max(Math.floor(this.#deps.nowMs() / 1000), (this.#offer?.created_at ?? 0) + 1)
     const { meta } = this.#session
     // Without a wallet that can sell there is nothing to offer but gifts; those are said peer by peer.
     const money = this.#terms?.money ?? ('sandbox:none' as Money)
