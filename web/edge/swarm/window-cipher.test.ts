@@ -1,0 +1,36 @@
+import { describe, expect, test } from 'vitest'
+import { sha256Hex, toHex, type Sha256Hex } from '../../core/bytes.ts'
+import { decryptBlock, quoteSecret, windowKey } from '../../core/exchange/cipher.ts'
+import { BLOCK, entry, HASH } from '../../core/swarm/merkle.ts'
+import { cryptWindow, hashOf, leafHashes } from './window-cipher.ts'
+
+const id = 'a1'.repeat(32) as Sha256Hex
+const secret = quoteSecret(new Uint8Array(32).fill(5), id)
+const plain = Uint8Array.from({ length: 5 * BLOCK + 1234 }, (_, i) => i * 31)
+
+describe('whole windows', () => {
+  test('are enciphered as the proofs decipher them, at every block', async () => {
+    const ciphertext = await cryptWindow(secret, id, plain)
+    const key = windowKey(secret, id)
+    for (let block = 0; block <= 5; block++) {
+      const part = (of: Uint8Array) => of.slice(block * BLOCK, (block + 1) * BLOCK)
+      expect(toHex(decryptBlock(key, block, part(ciphertext)))).toBe(toHex(part(plain)))
+    }
+  })
+
+  test('come back by the same call, with the right secret and quote only', async () => {
+    const ciphertext = await cryptWindow(secret, id, plain)
+    const hash = sha256Hex(plain)
+    expect(sha256Hex(await cryptWindow(secret, id, ciphertext))).toBe(hash)
+    expect(sha256Hex(await cryptWindow(secret, 'b2'.repeat(32) as Sha256Hex, ciphertext))).not.toBe(hash)
+    expect(sha256Hex(await cryptWindow(new Uint8Array(32), id, ciphertext))).not.toBe(hash)
+  })
+
+  test('have one hash for each 16 KiB, the last as long as it is', async () => {
+    const leaves = await leafHashes(plain)
+    expect(leaves.length).toBe(6 * HASH)
+    for (let block = 0; block < 6; block++)
+      expect(toHex(entry(leaves, block))).toBe(sha256Hex(plain.subarray(block * BLOCK, (block + 1) * BLOCK)))
+    expect(toHex(await hashOf('SHA-1', new Uint8Array()))).toBe('da39a3ee5e6b4b0d3255bfef95601890afd80709')
+  })
+})
