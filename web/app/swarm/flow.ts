@@ -37,13 +37,21 @@ export function marksFor(
   const marks: Mark[] = []
   for (const c of changed) {
     const squares = Math.ceil(c.pieces / perMark)
+    // Threads take their turns within the second, so that marks do not cross in rows.
+    const turn = phase(c.thread)
     for (let i = 0; i < squares; i++) {
-      marks.push({ thread: c.thread, sort: 'piece', startMs: nowMs + (SPREAD_MS * i) / squares })
+      marks.push({ thread: c.thread, sort: 'piece', startMs: nowMs + (SPREAD_MS * (i + turn)) / squares })
     }
-    if (c.paid > 0) marks.push({ thread: c.thread, sort: 'payment', startMs: nowMs + SPREAD_MS / 2 })
+    if (c.paid > 0) {
+      marks.push({ thread: c.thread, sort: 'payment', startMs: nowMs + SPREAD_MS * ((turn + 0.5) % 1) })
+    }
   }
   return { marks: marks.slice(0, Math.max(0, free)), perMark }
 }
+
+/** In [0, 1), the same for the same thread. */
+const phase = (id: string): number =>
+  ([...id].reduce((hash, letter) => (hash * 31 + letter.charCodeAt(0)) % 997, 7) * 0.618) % 1
 
 /** A cubic thread from `(0, y1)` to `(width, y2)`. */
 export const threadPath = (width: number, y1: number, y2: number): string =>

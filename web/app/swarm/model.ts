@@ -113,7 +113,8 @@ function sellersOf(view: ReleaseView, names: Names): SellerRow[] {
   if (own !== undefined && !rows.some((row) => row.key === own)) {
     rows.unshift({ key: own, name: names.tab, rateBps: 0, pieces: 0, paidMsat: 0 })
   }
-  return rows
+  // This tab stands first; the rest in the order that they are first seen.
+  return rows.sort((a, b) => Number(b.key === own) - Number(a.key === own))
 }
 
 /** This tab and every barred seller always keep a row of their own; the slowest others share one. */

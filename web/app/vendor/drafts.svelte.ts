@@ -100,12 +100,14 @@ export class Draft {
     this.#settleCopy()
   }
 
-  /** Taken back: nothing of it stays in this browser. */
-  discard(): void {
+  /** Taken back: nothing of it stays in this browser, unless the same bytes are `out` as a release. */
+  discard(out: readonly string[]): void {
     this.#worker?.terminate()
     const { hashed } = this
-    if (hashed) void this.copied.then(() => removeFromOpfs(hashed.meta.infoHash)).catch(() => undefined)
-    else this.#settleCopy()
+    if (!hashed) this.#settleCopy()
+    else if (!out.includes(hashed.meta.infoHash)) {
+      void this.copied.then(() => removeFromOpfs(hashed.meta.infoHash)).catch(() => undefined)
+    }
   }
 
   form(): ReleaseForm {
@@ -154,8 +156,8 @@ class Drafts {
     }
   }
 
-  remove(draft: Draft): void {
-    draft.discard()
+  remove(draft: Draft, out: readonly string[]): void {
+    draft.discard(out)
     this.list = this.list.filter((other) => other !== draft)
   }
 

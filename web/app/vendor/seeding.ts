@@ -22,7 +22,7 @@ const CHANNEL = 'satpatch/vendor-seeder'
 /** At most so many tellings of the tab's state a second. */
 const TELL_EVERY_MS = 250
 
-type Running = { seed?: Seed; ends: (() => void)[]; file?: File }
+type Running = { seed?: Seed; ends: (() => void)[] }
 type Said = { tag: 'copied' } | { tag: 'state'; tabs: readonly (readonly [string, TabSeed])[] }
 
 export type SeedingDeps = Readonly<{
@@ -30,7 +30,8 @@ export type SeedingDeps = Readonly<{
   keys: VendorKeys
   config: RelayConfig
   pool: Pool
-  wallet: () => Wallet | undefined
+  /** Settles once; without a wallet it gives and does not sell. */
+  wallet: Promise<Wallet | undefined>
   gifts: () => GiftPolicy
   approved: () => readonly PartyKey[]
   onChange: (tabs: ReadonlyMap<string, TabSeed>) => void
@@ -40,6 +41,8 @@ export class Seeding {
   readonly #deps: SeedingDeps
   readonly #tabs = new Map<string, TabSeed>()
   readonly #running = new Map<string, Running>()
+  /** Files chosen in this tab, by info-hash: served from where they lie. */
+  readonly #files = new Map<InfoHash, File>()
   readonly #channel = new BroadcastChannel(CHANNEL)
   #swarm: Promise<Swarm> | undefined
   #leads = false
@@ -59,32 +62,17 @@ export class Seeding {
     })
     // Held until the tab closes; granted to the next tab then.
     void navigator.locks.request(LOCK, async () => {
+      await this.#deps.wallet
       this.#leads = true
       this.#deps.vendor.releases.subscribe(() => this.#follow())
       await new Promise(() => undefined)
     })
   }
 
-  /** A release that was just published here: this tab has the file at hand. */
-  published(release: Release, draft: Draft): void {
-    if (this.#leads) {
-      this.#stop(release.path)
-      this.#running.set(release.path, { ends: [], file: draft.file })
-      void this.#seed(release)
-    }
+  /** About to be published here: this tab has the file at hand. */
+  expect(meta: Metainfo, draft: Draft): void {
+    this.#files.set(meta.infoHash, draft.file)
     void draft.copied.then(() => this.#channel.postMessage({ tag: 'copied' } satisfies Said))
-  }
-
-  /** The wallet came after the seeds: they start anew, now selling. */
-  walletReady(): void {
-    if (!this.#leads) return
-    for (const [path, running] of [...this.#running]) {
-      if (!running.seed) continue
-      const { file } = running
-      this.#stop(path)
-      if (file) this.#running.set(path, { ends: [], file })
-    }
-    this.#follow()
   }
 
   /** Price, first copies or approved keys changed. */
@@ -108,23 +96,23 @@ export class Seeding {
       if (status === 'withdrawn') {
         this.#stop(release.path)
         this.#tell(release.path, { tag: 'stopped' })
-      } else if (!this.#running.has(release.path) || this.#tabs.get(release.path)?.tag === 'no-copy') {
-        const before = this.#running.get(release.path)
-        this.#running.set(release.path, before ?? { ends: [] })
-        void this.#seed(release)
-      }
+      } else if (!this.#running.has(release.path)) void this.#seed(release)
     }
   }
 
   async #seed(release: Release): Promise<void> {
-    const running = this.#running.get(release.path)
-    if (!running || running.seed) return
-    if (this.#tabs.get(release.path)?.tag === 'starting') return
+    const running: Running = { ends: [] }
+    this.#running.set(release.path, running)
     this.#tell(release.path, { tag: 'starting' })
     try {
       const meta = await this.#deps.vendor.torrent(release)
-      const store = running.file ? fileStore(running.file, meta) : await openCopy(meta)
-      if (!store) return this.#tell(release.path, { tag: 'no-copy' })
+      const file = this.#files.get(meta.infoHash)
+      const store = file ? fileStore(file, meta) : await openCopy(meta)
+      if (!store) {
+        // Looked for again when another tab says that it has copied something.
+        this.#running.delete(release.path)
+        return this.#tell(release.path, { tag: 'no-copy' })
+      }
       // The swarm is large and only those who seed need it.
       const [{ createSwarm }, { createShop }, { startSeed }] = await Promise.all([
         import('../../edge/swarm/swarm.ts'),
@@ -138,7 +126,7 @@ export class Seeding {
         iceServers: config.iceServers,
         trackers: [config.trackerUrl],
       })
-      const wallet = this.#deps.wallet()
+      const wallet = await this.#deps.wallet
       const seed = await startSeed({
         vendor,
         keys,

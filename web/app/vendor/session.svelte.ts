@@ -23,7 +23,7 @@ import { AppError, words, type Words } from '../errors.ts'
 import { rememberRole } from '../shell/role.ts'
 import { takeFragment } from '../shell/router.svelte.ts'
 import { status as shell, type Balance } from '../shell/status.svelte.ts'
-import type { Draft } from './drafts.svelte.ts'
+import { drafts, type Draft } from './drafts.svelte.ts'
 import { fetchHandover } from './handover.ts'
 import { idbStore } from './idb-store.ts'
 import type { TabSeed } from './ReleaseLive.svelte'
@@ -207,7 +207,7 @@ export class VendorSession {
       keys,
       config,
       pool: this.pool,
-      wallet: () => this.wallet,
+      wallet: this.#openWallet(store),
       gifts: () => this.#gifts,
       approved: () => this.approved,
       onChange: (tabs) => (this.tabs = tabs),
@@ -216,7 +216,6 @@ export class VendorSession {
     addEventListener('beforeunload', (event) => {
       if (this.#seeding?.hasOnlyCopy(this.fleet)) event.preventDefault()
     })
-    void this.#openWallet(store)
   }
 
   #onStatus(next: VendorStatus): void {
@@ -227,21 +226,27 @@ export class VendorSession {
     if (changed) this.#seeding?.retune()
   }
 
-  async #openWallet(store: ReturnType<typeof idbStore>): Promise<void> {
+  /** Settles when there is a wallet, or when there is none for now: seeding waits for it, and for nothing else of it. */
+  async #openWallet(store: ReturnType<typeof idbStore>): Promise<Wallet | undefined> {
     try {
       const wallet = await openVendorWallet(store, this.money)
       this.wallet = wallet
       this.walletTrouble = undefined
       const refresh = async () => {
-        const msat = await wallet.balance()
-        this.balance = { msat, money: this.money }
+        this.balance = { msat: await wallet.balance(), money: this.money }
         shell.balance = this.balance
       }
+      let connected = false
+      wallet.status.subscribe((status) => {
+        if (status.connected && !connected) void refresh().catch(() => undefined)
+        connected = status.connected
+      })
       wallet.onEvent(() => void refresh().catch(() => undefined))
-      await refresh()
-      this.#seeding?.walletReady()
+      void refresh().catch((error: unknown) => (this.walletTrouble = words(error)))
+      return wallet
     } catch (error) {
       this.walletTrouble = words(error)
+      return undefined
     }
   }
 
@@ -259,12 +264,8 @@ export class VendorSession {
     const ready = list.map((draft) => draft.newRelease())
     if (ready.some((release) => release === undefined))
       throw new AppError('bad-form', 'Hashing has not ended yet.')
+    list.forEach((draft) => draft.hashed && this.#seeding?.expect(draft.hashed.meta, draft))
     const releases = await this.#engine.publish(ready.filter((release) => release !== undefined))
-    releases.forEach((release, i) => {
-      const draft = list[i]
-      if (draft) this.#seeding?.published(release, draft)
-    })
-    const { drafts } = await import('./drafts.svelte.ts')
     drafts.release(list)
     return releases
   }
