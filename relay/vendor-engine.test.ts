@@ -32,15 +32,13 @@ const random = (bytes: number): Bytes => crypto.getRandomValues(new Uint8Array(b
 
 function until<T>(live: Live<T>, right: (value: T) => boolean): Promise<T> {
   return new Promise((resolve) => {
-    let end: (() => void) | undefined
     let done = false
-    end = live.subscribe((value) => {
+    const end = live.subscribe((value) => {
       if (done || !right(value)) return
       done = true
-      end?.()
+      queueMicrotask(() => end()) // not before `subscribe` has returned
       resolve(value)
     })
-    if (done) end()
   })
 }
 

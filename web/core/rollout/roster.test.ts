@@ -1,0 +1,41 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import type { PartyKey } from '../bytes.ts'
+import { emptyRoster, enrol, isEnrolled, mergeRosters, revoke } from './roster.ts'
+
+const key = (n: number) => String(n).repeat(64) as PartyKey
+const member = (n: number, enrolledAt: number) => ({ key: key(n), name: `d${n}`, hardware: 'x', enrolledAt })
+
+test('enrolled, revoked, enrolled again', () => {
+  const one = enrol(emptyRoster, member(1, 10))
+  expect(isEnrolled(one, key(1))).toBe(true)
+  const gone = revoke(one, key(1), 20)
+  expect(isEnrolled(gone, key(1))).toBe(false)
+  expect(isEnrolled(enrol(gone, member(1, 30)), key(1))).toBe(true)
+  expect(isEnrolled(one, key(2))).toBe(false)
+})
+
+test('two tabs that edited apart agree, in whatever order they hear of each other', () => {
+  const edit = fc.tuple(fc.constantFrom('enrol', 'revoke'), fc.integer({ min: 1, max: 3 }), fc.nat(5))
+  const anyRoster = fc
+    .array(edit, { maxLength: 5 })
+    .map((edits) =>
+      edits.reduce(
+        (r, [what, n, at]) => (what === 'enrol' ? enrol(r, member(n, at)) : revoke(r, key(n), at)),
+        emptyRoster,
+      ),
+    )
+  fc.assert(
+    fc.property(anyRoster, anyRoster, anyRoster, (a, b, c) => {
+      expect(mergeRosters(a, b)).toEqual(mergeRosters(b, a))
+      expect(mergeRosters(mergeRosters(a, b), c)).toEqual(mergeRosters(a, mergeRosters(b, c)))
+      expect(mergeRosters(a, a)).toEqual(mergeRosters(a, emptyRoster))
+    }),
+  )
+})
+
+test('a revocation wins over the enrolment that it ends, heard again later', () => {
+  const before = enrol(emptyRoster, member(1, 10))
+  expect(isEnrolled(mergeRosters(revoke(before, key(1), 11), before), key(1))).toBe(false)
+  expect(isEnrolled(mergeRosters(revoke(before, key(1), 10), before), key(1))).toBe(false)
+})

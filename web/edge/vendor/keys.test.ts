@@ -1,0 +1,112 @@
+import { ed25519 } from '@noble/curves/ed25519.js'
+import { expect, test } from 'vitest'
+import { fromHex, utf8 } from '../../core/bytes.ts'
+import { createKeys, openKeys, restoreKeys, type KeyHome, type StoredKeys } from './keys.ts'
+import {
+  generateSecrets,
+  keysFromSecrets,
+  needsPassphrase,
+  parseSecrets,
+  serializeSecrets,
+} from './keys-file.ts'
+import type { VendorKeys } from './api.ts'
+
+const random = (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes))
+const PASSPHRASE = 'four random words here'
+
+/** Like IndexedDB: what comes out is a structured clone of what went in. */
+function home(): KeyHome & { stored: StoredKeys | undefined } {
+  return {
+    stored: undefined,
+    async get() {
+      return structuredClone(this.stored)
+    },
+    async put(keys) {
+      this.stored = structuredClone(keys)
+    },
+  }
+}
+
+async function signs(keys: VendorKeys): Promise<void> {
+  for (const role of ['root', 'targets'] as const) {
+    const message = utf8(`for ${role}`)
+    const key = role === 'root' ? keys.rootKey : keys.targetsKey
+    expect(
+      ed25519.verify(await keys.sign(role, message), message, fromHex(key.keyval.public), { zip215: false }),
+    ).toBe(true)
+  }
+}
+
+test('keys made in a browser sign, survive a reload, and are not made twice', async () => {
+  const disk = home()
+  expect(await openKeys(disk)).toBeUndefined()
+  const made = await createKeys(disk)
+  await signs(made)
+  const again = await openKeys(disk)
+  expect(again).toMatchObject({ rootKey: made.rootKey, targetsKey: made.targetsKey, nostr: made.nostr })
+  expect((await createKeys(disk)).rootKey).toEqual(made.rootKey)
+  await signs(again!)
+  expect(made.rootKey).not.toEqual(made.targetsKey)
+})
+
+test('a backup restores the same vendor elsewhere; once it is saved the keys cannot be read out', async () => {
+  const disk = home()
+  const keys = await createKeys(disk)
+  const text = await keys.backup(PASSPHRASE)
+  expect(needsPassphrase(text)).toBe(true)
+  await keys.seal()
+  expect(keys.sealed.get()).toBe(true)
+  await signs(keys)
+  await expect(keys.backup(PASSPHRASE)).rejects.toMatchObject({ code: 'sealed' })
+  for (const key of [disk.stored!.root, disk.stored!.targets, disk.stored!.wrapping]) {
+    expect(key.extractable).toBe(false)
+  }
+  expect(Buffer.from(disk.stored!.nostrCipher).includes(Buffer.from(keys.nostr.secret))).toBe(false)
+
+  const elsewhere = home()
+  const restored = await restoreKeys(text, PASSPHRASE, elsewhere)
+  expect(restored).toMatchObject({ rootKey: keys.rootKey, targetsKey: keys.targetsKey, nostr: keys.nostr })
+  expect(elsewhere.stored!.sealed).toBe(true)
+  await signs(restored)
+})
+
+test('a wrong passphrase, a damaged or foreign file and a weak passphrase say so and change nothing', async () => {
+  const secrets = generateSecrets(random)
+  const text = await serializeSecrets(secrets, PASSPHRASE)
+  await expect(parseSecrets(text, 'another passphrase')).rejects.toMatchObject({ code: 'wrong-passphrase' })
+  await expect(parseSecrets(text)).rejects.toMatchObject({ code: 'needs-passphrase' })
+  const data = (JSON.parse(text) as { data: string }).data
+  const damaged = text.replace(data, `${data[0] === 'A' ? 'B' : 'A'}${data.slice(1)}`)
+  await expect(parseSecrets(damaged, PASSPHRASE)).rejects.toMatchObject({ code: 'wrong-passphrase' })
+  for (const junk of ['', '{}', '[1]', 'x'.repeat(20_000)]) {
+    await expect(parseSecrets(junk, PASSPHRASE)).rejects.toMatchObject({ code: 'not-a-key-file' })
+  }
+  await expect(parseSecrets(text.replace('"v": 1', '"v": 2'), PASSPHRASE)).rejects.toMatchObject({
+    code: 'newer-version',
+  })
+  await expect(serializeSecrets(secrets, 'short')).rejects.toMatchObject({ code: 'weak-passphrase' })
+  const disk = home()
+  await expect(restoreKeys(text, 'another passphrase', disk)).rejects.toThrow()
+  expect(disk.stored).toBeUndefined()
+})
+
+test('a file without a passphrase, as a shell keeps it, holds the same keys', async () => {
+  const secrets = generateSecrets(random)
+  const text = await serializeSecrets(secrets)
+  expect(needsPassphrase(text)).toBe(false)
+  expect(await parseSecrets(text)).toEqual(secrets)
+  const restored = await restoreKeys(text, undefined, home())
+  expect(restored.rootKey).toEqual(keysFromSecrets(secrets).rootKey)
+  await signs(keysFromSecrets(secrets))
+})
+
+test('no secret is in an error', async () => {
+  const secrets = generateSecrets(random)
+  const text = await serializeSecrets(secrets, PASSPHRASE)
+  const error = await parseSecrets(text, 'a secret attempt').then(
+    () => new Error('parsed'),
+    (e: unknown) => e as Error,
+  )
+  expect(error.name).toBe('KeysError')
+  expect(`${error.message} ${error.stack} ${JSON.stringify(error)}`).not.toContain('a secret attempt')
+})
