@@ -33,7 +33,7 @@ export type Connection = Readonly<{
 
 /** Allowances of allowances: more layers are refused. */
 export const MAX_LAYERS = 16
-export const MAX_CONNECTIONS_PER_ACCOUNT = 200
+export const MAX_CONNECTIONS_CUT = 10_000
 
 const fromRow = (row: Row): Connection => ({
   client: String(row['client']),
@@ -51,7 +51,8 @@ const fromRow = (row: Row): Connection => ({
 
 export interface Connections {
   find(client: string): Connection | undefined
-  ofAccount(account: string): readonly Connection[]
+  /** The connection and those it spends from, nearest first; empty for an unknown client. */
+  layers(client: string): readonly Connection[]
   /** Remembers how a client encrypts, so that notifications are sent in the form it reads. */
   noteEncryption(client: string, encryption: Encryption): void
   /** A connection with every permission, to an account of its own. */
@@ -170,11 +171,8 @@ export function createConnections(ledger: Ledger): Connections {
     if (!request.isolated && layersOf(parent).length >= MAX_LAYERS)
       throw new Nip47Refusal('OTHER', `No more than ${MAX_LAYERS} allowances can be cut from one another.`)
     const siblings = db.get('SELECT COUNT(*) AS n FROM connections WHERE parent = ?', parent.client)
-    if (Number(siblings?.['n']) >= MAX_CONNECTIONS_PER_ACCOUNT)
-      throw new Nip47Refusal(
-        'OTHER',
-        `No more than ${MAX_CONNECTIONS_PER_ACCOUNT} connections can be cut from one.`,
-      )
+    if (Number(siblings?.['n']) >= MAX_CONNECTIONS_CUT)
+      throw new Nip47Refusal('OTHER', `No more than ${MAX_CONNECTIONS_CUT} connections can be cut from one.`)
 
     let account = parent.account
     if (request.isolated) {
@@ -203,7 +201,10 @@ export function createConnections(ledger: Ledger): Connections {
 
   return {
     find,
-    ofAccount: (account) => db.all('SELECT * FROM connections WHERE account = ?', account).map(fromRow),
+    layers: (client) => {
+      const connection = find(client)
+      return connection ? layersOf(connection) : []
+    },
     noteEncryption: (client, encryption) =>
       db.run('UPDATE connections SET encryption = ? WHERE client = ?', encryption, client),
     open: ({ client, account, name, at }) =>

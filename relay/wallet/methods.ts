@@ -91,13 +91,13 @@ export function execute(
         expirySeconds: expiry,
         preimage,
       }
-      return result(payments.makeInvoice(account, request, at))
+      return result(payments.makeInvoice(connection, request, at))
     }
     case 'make_hold_invoice': {
       const parsed = parse(nip47.makeHoldInvoiceParams, params)
       const { amount, description, description_hash, expiry, payment_hash } = parsed
       const options = { descriptionHash: description_hash, expirySeconds: expiry, paymentHash: payment_hash }
-      return result(payments.makeInvoice(account, { amount, description, ...options }, at))
+      return result(payments.makeInvoice(connection, { amount, description, ...options }, at))
     }
     case 'settle_hold_invoice':
       return result({}, payments.settle(account, parse(nip47.settleHoldParams, params).preimage, at))

@@ -21,7 +21,8 @@ import { LOCKED, type Ledger } from './ledger.ts'
 
 /** NIP-47's transaction object, as it is sent. */
 export type Told = Record<string, string | number>
-export type Notice = Readonly<{ account: string; type: NotificationType; transaction: Told }>
+/** For the connection that paid, or made the invoice, and those that it was cut from. */
+export type Notice = Readonly<{ client: string; type: NotificationType; transaction: Told }>
 /** What a change leads to: people to tell, and payments that were waited for. */
 export type Outcome = Readonly<{ notices: readonly Notice[]; decided: readonly Decided[] }>
 export type Decided = Readonly<{ paymentHash: string; preimage?: string }>
@@ -40,6 +41,7 @@ export type NewInvoice = Readonly<{
 type Invoice = {
   payment_hash: string
   account: string
+  client: string
   bolt11: string
   amount: number
   description: string
@@ -73,7 +75,7 @@ export type PaymentOptions = Readonly<{
 }>
 
 export interface Payments {
-  makeInvoice(account: string, request: NewInvoice, at: number): Told
+  makeInvoice(connection: Connection, request: NewInvoice, at: number): Told
   /** `preimage` when paid at once; otherwise the payment is locked until it is decided. */
   pay(
     connection: Connection,
@@ -115,14 +117,15 @@ export function createPayments({
   const notice = (type: NotificationType, invoice: Invoice, payment: Payment, at: number): Notice =>
     type === 'payment_sent'
       ? {
-          account: payment.account,
+          client: payment.client,
           type,
           transaction: tellPayment({ ...invoice, ...paymentFields(payment) }),
         }
-      : { account: invoice.account, type, transaction: tellInvoice(invoice, at) }
+      : { client: invoice.client, type, transaction: tellInvoice(invoice, at) }
   const failed = (message: string): Nip47Refusal => new Nip47Refusal('PAYMENT_FAILED', message)
 
-  const makeInvoice = (account: string, request: NewInvoice, at: number): Told => {
+  const makeInvoice = (connection: Connection, request: NewInvoice, at: number): Told => {
+    const { account, client } = connection
     const description = request.description ?? ''
     if (new TextEncoder().encode(description).length > MAX_DESCRIPTION_BYTES)
       throw new Nip47Refusal(
@@ -164,9 +167,18 @@ export function createPayments({
     )
     const expiresAt = (Math.floor(at / 1000) + expirySeconds) * 1000
     db.run(
-      `INSERT INTO invoices (payment_hash, account, bolt11, amount, description, description_hash, preimage, hold, state,
-         created_at, expires_at, settled_at, settle_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, NULL, NULL)`,
-      ...[hash, account, bolt11, request.amount, description, request.descriptionHash ?? null, preimage],
+      `INSERT INTO invoices (payment_hash, account, client, bolt11, amount, description, description_hash, preimage, hold, state,
+         created_at, expires_at, settled_at, settle_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, NULL, NULL)`,
+      ...[
+        hash,
+        account,
+        client,
+        bolt11,
+        request.amount,
+        description,
+        request.descriptionHash ?? null,
+        preimage,
+      ],
       ...[hold ? 1 : 0, at, expiresAt],
     )
     return tellInvoice(invoiceOf(hash) as Invoice, at)

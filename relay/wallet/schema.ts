@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS connections (
   client TEXT PRIMARY KEY, account TEXT NOT NULL, parent TEXT, isolated BIGINT NOT NULL, name TEXT NOT NULL,
   methods TEXT NOT NULL, budget BIGINT, renewal TEXT NOT NULL, used BIGINT NOT NULL, period_start BIGINT NOT NULL,
   spends BIGINT NOT NULL, expires_at BIGINT, encryption TEXT, request TEXT NOT NULL, created_at BIGINT NOT NULL);
-CREATE INDEX IF NOT EXISTS connections_account ON connections (account);
+CREATE INDEX IF NOT EXISTS connections_parent ON connections (parent);
 
 -- what counted against a connection's budget, negative when a locked payment came back
 CREATE TABLE IF NOT EXISTS spends (
@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS spends (
 
 -- state: open | accepted | settled | cancelled
 CREATE TABLE IF NOT EXISTS invoices (
-  payment_hash TEXT PRIMARY KEY, account TEXT NOT NULL, bolt11 TEXT NOT NULL, amount BIGINT NOT NULL,
+  payment_hash TEXT PRIMARY KEY, account TEXT NOT NULL, client TEXT NOT NULL, bolt11 TEXT NOT NULL, amount BIGINT NOT NULL,
   description TEXT NOT NULL, description_hash TEXT, preimage TEXT, hold BIGINT NOT NULL, state TEXT NOT NULL,
   created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, settled_at BIGINT, settle_by BIGINT);
 CREATE INDEX IF NOT EXISTS invoices_account ON invoices (account, created_at);

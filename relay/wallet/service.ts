@@ -119,9 +119,9 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
     ]
     publish(kinds.NWC_RESPONSE, tags, encrypt(client, encryption, response))
   }
-  const notify = ({ account, type, transaction }: Notice): void => {
+  const notify = ({ client: from, type, transaction }: Notice): void => {
     const text = JSON.stringify({ notification_type: type, notification: transaction })
-    for (const connection of connections.ofAccount(account)) {
+    for (const connection of connections.layers(from)) {
       const client = connection.client as PartyKey
       // Until a client has asked something, nobody knows which of the two it reads.
       if (connection.encryption !== 'nip04')

@@ -171,4 +171,7 @@ export const responseSchema = v.object({
   error: maybe(v.object({ code: v.string(), message: v.fallback(v.string(), '') })),
   result: v.optional(v.unknown()),
 })
-export const notificationSchema = v.object({ notification_type: v.string(), notification: v.optional(v.unknown()) })
+export const notificationSchema = v.object({
+  notification_type: v.string(),
+  notification: v.optional(v.unknown()),
+})

@@ -64,18 +64,19 @@ const RENEWAL_MS = {
   monthly: 2_592_000_000,
 }
 
-type Account = { name: string; balance: number; listeners: Set<(event: WalletEvent) => void> }
+type Account = { name: string; balance: number }
 /** One connection: an account, and what may be done with it. `parent` is whose budget it also counts against. */
 type Holder = {
   account: Account
   may: ReadonlySet<'pay' | 'receive'>
   features: ReadonlySet<WalletFeature>
+  listeners: Set<(event: WalletEvent) => void>
   budget?: { total: number; used: number; renewal: keyof typeof RENEWAL_MS; since: number }
   expiresAtMs?: number
   parent?: Holder
 }
 type Entry = {
-  payee: Account
+  payee: Holder
   invoice: Invoice
   description: string
   preimage?: string
@@ -100,7 +101,7 @@ export function createFakeMoney(options: FakeMoneyOptions): FakeMoney {
 
   const open = (name: string, balance: number): Account => {
     if (accounts.has(name)) throw new Error(`fake wallet ${name} exists`)
-    const account: Account = { name, balance, listeners: new Set() }
+    const account: Account = { name, balance }
     accounts.set(name, account)
     return account
   }
@@ -120,9 +121,10 @@ export function createFakeMoney(options: FakeMoneyOptions): FakeMoney {
     if (entry.state === 'open') return entry.invoice.expiresAtMs <= now() ? 'expired' : 'pending'
     return entry.state === 'cancelled' ? 'failed' : entry.state
   }
-  const tell = (account: Account, event: WalletEvent): void => {
+  /** Those who paid or made the invoice hear of it, and those whose money it also is. */
+  const tell = (holder: Holder, event: WalletEvent): void => {
     schedule(latencyMs(), () => {
-      for (const run of [...account.listeners]) run(event)
+      for (const layer of layersOf(holder)) for (const run of [...layer.listeners]) run(event)
     })
   }
 
@@ -130,9 +132,9 @@ export function createFakeMoney(options: FakeMoneyOptions): FakeMoney {
     entry.state = 'settled'
     entry.preimage = preimage
     entry.settledAtMs = now()
-    entry.payee.balance += entry.invoice.amount
+    entry.payee.account.balance += entry.invoice.amount
     tell(entry.payee, { tag: 'received', transaction: transaction(entry, 'in') })
-    if (entry.payer) tell(entry.payer.account, { tag: 'sent', transaction: transaction(entry, 'out') })
+    if (entry.payer) tell(entry.payer, { tag: 'sent', transaction: transaction(entry, 'out') })
     finish(entry, { tag: 'paid', preimage, fees: ZERO_FEES })
   }
   const cancel = (entry: Entry): void => {
@@ -175,7 +177,7 @@ export function createFakeMoney(options: FakeMoneyOptions): FakeMoney {
     const hold = preimage === undefined
     const { description } = request
     entries.set(hash, {
-      payee: holder.account,
+      payee: holder,
       invoice,
       description,
       hold,
@@ -201,7 +203,7 @@ export function createFakeMoney(options: FakeMoneyOptions): FakeMoney {
     if (entry.state === 'accepted' && mine) return void entry.waiting.push(answer)
     if (entry.state !== 'open') return refuse('payment-failed', 'The invoice has been used.')
     if (entry.invoice.expiresAtMs <= now()) return refuse('expired', 'The invoice has expired.')
-    if (entry.payee === holder.account) return refuse('payment-failed', 'A wallet cannot pay itself.')
+    if (entry.payee.account === holder.account) return refuse('payment-failed', 'A wallet cannot pay itself.')
     for (const layer of layersOf(holder)) {
       if (layer.expiresAtMs !== undefined && layer.expiresAtMs <= now())
         return refuse('unauthorized', 'This connection has expired.')
@@ -226,7 +228,7 @@ export function createFakeMoney(options: FakeMoneyOptions): FakeMoney {
 
   const held = (holder: Holder, hash: string): Entry => {
     const entry = entries.get(hash)
-    if (!entry?.hold || entry.payee !== holder.account)
+    if (!entry?.hold || entry.payee.account !== holder.account)
       throw new WalletError('not-found', 'This wallet has no such hold invoice.')
     return entry
   }
@@ -250,6 +252,7 @@ export function createFakeMoney(options: FakeMoneyOptions): FakeMoney {
     }
     connections.set(client, {
       account,
+      listeners: new Set(),
       may: request.may,
       features: featuresOf(holder.features, request.may),
       ...(!request.isolated && {
@@ -285,7 +288,7 @@ export function createFakeMoney(options: FakeMoneyOptions): FakeMoney {
       })
     const find = (hash: string): Transaction | undefined => {
       const entry = entries.get(hash)
-      if (entry?.payee === holder.account) return transaction(entry, 'in')
+      if (entry?.payee.account === holder.account) return transaction(entry, 'in')
       return entry?.payer?.account === holder.account ? transaction(entry, 'out') : undefined
     }
     return {
@@ -367,16 +370,16 @@ export function createFakeMoney(options: FakeMoneyOptions): FakeMoney {
           return { walletPubkey: toHex(NODE_KEY), relays: ['wss://fake.invalid'] }
         }),
       onEvent: (run) => {
-        holder.account.listeners.add(run)
+        holder.listeners.add(run)
         mine.add(run)
         return () => {
-          holder.account.listeners.delete(run)
+          holder.listeners.delete(run)
           mine.delete(run)
         }
       },
       close: () => {
         closed = true
-        for (const run of mine) holder.account.listeners.delete(run)
+        for (const run of mine) holder.listeners.delete(run)
         for (const giveUp of [...closing]) giveUp()
         status.set({ connected: false, trouble: 'closed' })
       },
@@ -386,7 +389,12 @@ export function createFakeMoney(options: FakeMoneyOptions): FakeMoney {
   const features = options.features ?? ALL_FEATURES
   return {
     wallet: (name, balance) =>
-      walletOf({ account: open(name, balance), may: new Set(['pay', 'receive']), features }),
+      walletOf({
+        account: open(name, balance),
+        listeners: new Set(),
+        may: new Set(['pay', 'receive']),
+        features,
+      }),
     connect: (client) => {
       const holder = connections.get(client)
       if (!holder) throw new WalletError('unauthorized', 'No such connection.')

@@ -258,6 +258,24 @@ export function walletSuite(name: string, start: StartHarness): void {
       expect(await payer.balance()).toBe(10_000 - 2100)
     })
 
+    test('a payment is told to the allowance that made it and to its source, not to its siblings', async () => {
+      const { payer, payee, cut } = await pair()
+      const request = { limit: 2000 as Msat, isolated: false, renewal: 'never', may: everything } as const
+      const [child, sibling] = [
+        await cut(payer, { ...request, name: 'child' }),
+        await cut(payer, { ...request, name: 'sibling' }),
+      ]
+      const heard: string[] = []
+      sibling.onEvent(({ tag, transaction }) => heard.push(`${tag} ${transaction.amount}`))
+      const told = Promise.all([next(child, 'sent'), next(payer, 'sent')])
+      await child.pay((await payee.makeInvoice(invoice(7))).bolt11)
+      for (const { transaction } of await told) expect(transaction.amount).toBe(7)
+      const own = next(sibling, 'sent')
+      await sibling.pay((await payee.makeInvoice(invoice(8))).bolt11)
+      await own
+      expect(heard).toEqual(['sent 8'])
+    })
+
     test('a locked payment counts against the allowance until it comes back', async () => {
       const { payer, payee, cut } = await pair()
       const allowance = await cut(payer, {
