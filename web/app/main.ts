@@ -5,10 +5,12 @@ import './style/tokens.css'
 import './style/base.css'
 import { mount } from 'svelte'
 import App from './shell/App.svelte'
+import { ice } from './shell/ice.svelte.ts'
 import { router } from './shell/router.svelte.ts'
 import { theme } from './shell/theme.svelte.ts'
 import { version } from './shell/version.svelte.ts'
 
+ice.watch()
 theme.start()
 router.start()
 version.start()

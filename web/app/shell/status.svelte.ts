@@ -16,7 +16,9 @@ class Status {
   devices = $state<string>()
   /** Beside "Seed": `on`. */
   seed = $state<string>()
-  /** The wallet that the shown role uses. */
+  /** The vendor's wallet, shown on its pages. */
+  vendorBalance = $state.raw<Balance>()
+  /** The volunteer's wallet, shown on the Seed page. */
   balance = $state.raw<Balance>()
   relay = $state.raw<RelayLink>({ tag: 'connecting' })
 }

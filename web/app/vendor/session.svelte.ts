@@ -234,7 +234,7 @@ export class VendorSession {
       this.walletTrouble = undefined
       const refresh = async () => {
         this.balance = { msat: await wallet.balance(), money: this.money }
-        shell.balance = this.balance
+        shell.vendorBalance = this.balance
       }
       let connected = false
       wallet.status.subscribe((status) => {
