@@ -1,10 +1,17 @@
 /** The vendor engine against a real relay: what two tabs, a late viewer and a device see. */
 import { expect, test } from 'vitest'
 import { sha256Hex, toHex, type Bytes, type PartyKey, type Sha256Hex } from '../web/core/bytes.ts'
-import type { Live } from '../web/core/live.ts'
+import { liveCell, type Live } from '../web/core/live.ts'
 import { msat, type Money } from '../web/core/money/msat.ts'
-import { publicKey, signEvent, type SecretKey } from '../web/core/nostr/event.ts'
-import { JOIN_ACCEPT, JOIN_REQUEST, PROGRESS, REPORT, REPORT_ADDENDUM } from '../web/core/nostr/kinds.ts'
+import { publicKey, signEvent, tagValue, type SecretKey } from '../web/core/nostr/event.ts'
+import {
+  JOIN_ACCEPT,
+  JOIN_REQUEST,
+  PROGRESS,
+  RELEASE,
+  REPORT,
+  REPORT_ADDENDUM,
+} from '../web/core/nostr/kinds.ts'
 import { receiptOf, signQuote } from '../web/core/exchange/quote.ts'
 import type { Receipt } from '../web/core/exchange/receipt.ts'
 import type { Release } from '../web/core/release/target.ts'
@@ -148,6 +155,30 @@ test('a withdrawn release is shown as such, also to who comes late, and its vers
   expect(all).toMatchObject([{ status: 'withdrawn', release: { sha256: release!.sha256 } }])
   await expect(late.vendor.publish([await artifact('1.0')])).rejects.toMatchObject({ code: 'not-newer' })
   await expect(vendor.withdraw(release!.path)).rejects.toMatchObject({ code: 'unknown-release' })
+})
+
+test('a tab that died between signing and announcing: the next one announces, live and withdrawn', async () => {
+  const { url, keys, vendor, id } = await admitted()
+  const config = await fetchRelayConfig(url)
+  const [kept] = await vendor.publish([await artifact('1.0', { product: 'old' })])
+  const mute = createPool([config.nostrUrl])
+  afterTest(() => mute.close())
+  const silent = { ...mute, publish: () => Promise.reject(new Error('died')) }
+  const deps = { keys, relayUrl: url, config, store: memoryStore(), nowMs: Date.now, random, fetch }
+  const dying = createVendor({ ...deps, pool: silent })
+  await dying.ready
+  await dying.publish([await artifact('1.0', { product: 'new' })])
+  await dying.withdraw(kept!.path)
+  dying.close()
+  const said = liveCell<Record<string, string>>({})
+  const pool = createPool([config.nostrUrl])
+  afterTest(() => pool.close())
+  pool.subscribe([{ kinds: [RELEASE], '#i': [id] }], (event) => {
+    said.set({ ...said.get(), [tagValue(event, 'd') ?? '']: tagValue(event, 'status') ?? '' })
+  })
+  vendor.close()
+  await tab(url, keys)
+  await until(said, (now) => now['new@1.0'] === 'live' && now['old@1.0'] === 'withdrawn')
 })
 
 test('the public view shows verified releases without keys', async () => {

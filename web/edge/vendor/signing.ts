@@ -47,6 +47,9 @@ export async function findVendor(
   for (const { id } of config.vendors.slice(-MAX_VENDORS_SEARCHED)) {
     const url = metadataUrl(deps.relayUrl, id as VendorId, '1.root.json')
     const result = await fetchBounded(deps.fetch, url, { maxBytes: LIMITS.rootBytes })
+    // Not "not admitted": whoever cannot see the roots does not know.
+    if (result.tag === 'failed')
+      throw new VendorError('unreachable', `The relay does not answer (${result.text}).`)
     if (result.tag !== 'ok' || result.status !== 200 || vendorId(result.bytes) !== id) continue
     const root = parseEnvelope('root', result.bytes)
     if (root.tag === 'ok' && root.value.signed.roles.root.keyids.includes(mine)) return id as VendorId
@@ -233,19 +236,26 @@ function withForeign(signed: ReturnType<typeof buildTargets>, before: Verified):
 const sameTargets = (verified: Verified, bytes: Uint8Array): boolean =>
   fromUtf8(verified.current.targets.bytes) === fromUtf8(bytes)
 
-/** A release that is no longer in the targets, from the version before it was withdrawn; still the vendor's word. */
+/** Versions looked back through for a withdrawn release; it is nearly always in the first. */
+const MAX_LOOK_BACK = 20
+
+/** A release that is no longer in the targets, from a version before it was withdrawn; still the vendor's word. */
 export async function withdrawnRelease(
   deps: VendorDeps,
   verified: Verified,
   sha256: Sha256Hex,
   withdrawnIn: number,
 ): Promise<Release | undefined> {
-  const url = metadataUrl(deps.relayUrl, verified.vendor, `${withdrawnIn - 1}.targets.json`)
-  const result = await fetchBounded(deps.fetch, url, { maxBytes: LIMITS.targetsBytes })
-  if (result.tag !== 'ok' || result.status !== 200) return undefined
-  const old = parseEnvelope('targets', result.bytes)
-  if (old.tag !== 'ok' || verifyRole(verified.current.root.signed, old.value).tag !== 'ok') return undefined
-  return readTargets(old.value.signed).releases.find((release) => release.sha256 === sha256)
+  for (let version = withdrawnIn - 1; version >= Math.max(1, withdrawnIn - MAX_LOOK_BACK); version--) {
+    const url = metadataUrl(deps.relayUrl, verified.vendor, `${version}.targets.json`)
+    const result = await fetchBounded(deps.fetch, url, { maxBytes: LIMITS.targetsBytes })
+    if (result.tag !== 'ok' || result.status !== 200) return undefined
+    const old = parseEnvelope('targets', result.bytes)
+    if (old.tag !== 'ok' || verifyRole(verified.current.root.signed, old.value).tag !== 'ok') return undefined
+    const found = readTargets(old.value.signed).releases.find((release) => release.sha256 === sha256)
+    if (found) return found
+  }
+  return undefined
 }
 
 /** A signed RELEASE event; newer than `after`, the one that it replaces. */

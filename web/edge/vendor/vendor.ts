@@ -158,7 +158,9 @@ export const createVendor: CreateVendor = (deps) => {
       rosterSync.roster.subscribe((value) => roster.set(value)),
       joining.requests.subscribe((value) => joinRequests.set(value)),
       watch.fleet.subscribe((value) => fleet.set(value)),
-      subscribeAll(pool, { kinds: [RELEASE], authors: [me.key], '#i': [id] }, onRelease),
+      subscribeAll(pool, { kinds: [RELEASE], authors: [me.key], '#i': [id] }, onRelease, () => {
+        void inTurn(announceMissing).catch(() => undefined)
+      }),
       subscribeAll(pool, { kinds: [GIFT_WRAP], '#p': [me.key] }, (event) => {
         const rumour = unwrap(event, me.secret)
         if (!rumour || heard.has(rumour.id) || heard.size >= MAX_RUMOURS) return
@@ -212,15 +214,40 @@ export const createVendor: CreateVendor = (deps) => {
   const change = (run: (draft: TargetsDraft, base: Verified) => TargetsDraft) =>
     changeTargets(deps, need().vendor, floorVersion, run)
 
-  async function tell(release: Release, state: 'live' | 'withdrawn', targetsVersion: number): Promise<void> {
+  async function tell(
+    release: Pick<Release, 'product' | 'version' | 'sha256'>,
+    state: 'live' | 'withdrawn',
+    targetsVersion: number,
+  ): Promise<void> {
     const after = announced.get(`${release.product}@${release.version}`)?.createdAtS ?? 0
     const event = announce(deps, { vendor: need().vendor, release, status: state, targetsVersion, after })
     onRelease(event)
     try {
       await pool.publish(event, { timeoutMs: PUBLISH_TIMEOUT_MS })
     } catch (error) {
-      // The targets are signed and out: devices find them when they next look. Not a failure of the release.
-      deps.log?.('release not announced yet', { release: release.path, text: String(error) })
+      // The targets are signed and out: devices find them when they next look. The announcement waits for a relay.
+      deps.log?.('release not announced yet', {
+        product: release.product,
+        version: release.version,
+        text: String(error),
+      })
+      void pool.publish(event).catch(() => undefined)
+    }
+  }
+
+  /** After a crash between signing and announcing: what the targets say is announced now. */
+  async function announceMissing(): Promise<void> {
+    if (!verified) return
+    const base = verified
+    for (const release of base.releases) {
+      const said = announced.get(`${release.product}@${release.version}`)
+      if (said?.status !== 'live' || said.sha256 !== release.sha256)
+        await tell(release, 'live', base.targetsVersion)
+    }
+    for (const said of [...announced.values()]) {
+      const isOut = base.releases.some((one) => one.product === said.product && one.version === said.version)
+      if (isOut || said.status === 'withdrawn' || said.targetsVersion > base.targetsVersion) continue
+      await tell(said, 'withdrawn', base.targetsVersion)
     }
   }
 
@@ -237,10 +264,17 @@ export const createVendor: CreateVendor = (deps) => {
     })
   }
 
-  const ready = start().catch((error: unknown) => {
-    const text = error instanceof Error ? error.message : 'This page could not start.'
-    status.set({ tag: 'trouble', text })
-  })
+  async function tryToStart(attempt: number): Promise<void> {
+    try {
+      await start()
+    } catch (error) {
+      if (closed) return
+      const text = error instanceof Error ? error.message : 'This page could not start.'
+      status.set({ tag: 'trouble', text })
+      later(() => void tryToStart(attempt + 1), attempt)
+    }
+  }
+  const ready = tryToStart(0)
 
   return {
     status,
