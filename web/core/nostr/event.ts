@@ -9,8 +9,15 @@ export type NostrEvent = EventTemplate & { id: string; pubkey: PartyKey; sig: st
 /** 32 secret bytes of a party's key. Never logged, never in an error. */
 export type SecretKey = Uint8Array<ArrayBuffer>
 
+const known = new WeakMap<SecretKey, PartyKey>()
+
+/** Remembered per array: deriving it costs as much as a signature. Secrets are never changed in place. */
 export function publicKey(secret: SecretKey): PartyKey {
-  return toHex(schnorr.getPublicKey(secret)) as PartyKey
+  const cached = known.get(secret)
+  if (cached !== undefined) return cached
+  const key = toHex(schnorr.getPublicKey(secret)) as PartyKey
+  known.set(secret, key)
+  return key
 }
 
 export function eventId(event: EventTemplate & { pubkey: string }): string {
