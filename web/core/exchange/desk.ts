@@ -32,6 +32,8 @@ export type Sale = {
   readonly bytes: number
   readonly amount: Msat
   readonly at: number
+  /** Its bytes count in the pool of keys that had not settled when it was asked for. */
+  unproven: boolean
   state: 'preparing' | 'waiting' | 'locked' | 'paid' | 'given' | 'expired' | 'cancelled' | 'failed'
   expiresAtMs: number
 }
@@ -154,7 +156,8 @@ export function step(desk: Desk, event: DeskEvent, nowMs: number): DeskEffect[] 
     case 'locked': {
       const sale = desk.sales.get(event.id)
       if (sale === undefined || sale.state === 'paid' || sale.state === 'given') return []
-      sale.state = 'locked'
+      // One that ended is off the books already: it is settled all the same, but not opened again.
+      if (isOpen(sale)) sale.state = 'locked'
       return [{ tag: 'settle', sale }]
     }
     case 'settled': {
@@ -205,6 +208,7 @@ function asked(desk: Desk, event: Extract<DeskEvent, { tag: 'asked' }>, nowMs: n
   const gift =
     isGift(desk, buyer, event.role) &&
     (desk.policy.price === 0 || of.giftBytes + bytes <= 2 * desk.shape.length + MAX_WINDOW_BYTES)
+  let unproven = false
   if (!gift) {
     const approved = desk.policy.approved.includes(buyer)
     const proven = of.settledBytes > 0 || approved
@@ -214,7 +218,8 @@ function asked(desk: Desk, event: Extract<DeskEvent, { tag: 'asked' }>, nowMs: n
     if (!proven && desk.unprovenBytes + bytes > desk.policy.unprovenBytes) return no('unpaid')
     desk.unpaidBytes += bytes
     of.unpaidBytes += bytes
-    if (!proven) desk.unprovenBytes += bytes
+    unproven = !proven
+    if (unproven) desk.unprovenBytes += bytes
   } else {
     desk.gifted.add(buyer)
     of.giftBytes += bytes
@@ -228,6 +233,7 @@ function asked(desk: Desk, event: Extract<DeskEvent, { tag: 'asked' }>, nowMs: n
     bytes,
     amount: gift ? ZERO : priceOf(bytes, desk.policy.price),
     at: nowMs,
+    unproven,
     state: 'preparing',
     expiresAtMs: Number.POSITIVE_INFINITY,
   }
@@ -250,8 +256,9 @@ function close(desk: Desk, sale: Sale, state: 'paid' | 'given' | 'expired' | 'ca
     of.unpaidBytes -= sale.bytes
   }
   const spent = wasOut && (state === 'expired' || state === 'cancelled')
-  if (of.settledBytes === 0 && !spent && !desk.policy.approved.includes(sale.buyer))
-    desk.unprovenBytes = Math.max(0, desk.unprovenBytes - sale.bytes)
+  if (!sale.unproven || spent) return
+  sale.unproven = false
+  desk.unprovenBytes -= sale.bytes
 }
 
 function account(desk: Desk, key: PartyKey): Account {

@@ -1,0 +1,241 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { PartyKey, Sha256Hex } from '../bytes.ts'
+import { msat, priceOf } from '../money/msat.ts'
+import { pieceBytes, type Shape } from '../swarm/merkle.ts'
+import { isGift, MAX_OPEN_PER_PEER, openDesk, reserve, step, type Desk, type DeskPolicy } from './desk.ts'
+import type { Role } from './message.ts'
+import { BLOCK } from './sample.ts'
+
+const shape: Shape = { length: 5 * BLOCK - 1, pieceLength: BLOCK }
+const EXPIRY_MS = 120_000
+const keys = ['a', 'b', 'c'].map((name) => name.repeat(64) as PartyKey)
+const key = (index: number): PartyKey => keys[index % keys.length] as PartyKey
+
+const anyPolicy: fc.Arbitrary<DeskPolicy> = fc.record({
+  price: fc.constantFrom(0, 64, 100).map(msat),
+  gifts: fc.record({
+    to: fc.constantFrom('nobody', 'approved', 'distributors'),
+    copies: fc.nat({ max: 2 }),
+  }),
+  approved: fc.constantFrom<PartyKey[]>([], [key(0)]),
+  unpaidBytes: fc.nat({ max: 6 }).map((blocks) => blocks * BLOCK),
+  unprovenBytes: fc.nat({ max: 4 }).map((blocks) => blocks * BLOCK),
+})
+const anyEvent = fc.oneof(
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      tag: fc.constant('asked' as const),
+      peer: fc.nat({ max: 2 }),
+      request: fc.nat({ max: 3 }),
+      pieces: fc.constantFrom([0], [1], [0, 1], [2], [4], [3], [5]),
+      role: fc.constantFrom<Role>('device', 'distributor'),
+    }),
+  },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      tag: fc.constantFrom('sent', 'failed', 'locked', 'settled', 'settled', 'cancelled'),
+      sale: fc.nat({ max: 9 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ tag: fc.constant('left' as const), peer: fc.nat({ max: 2 }) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ tag: fc.constant('tick' as const), afterMs: fc.constantFrom(1, 200_000) }),
+  },
+)
+
+/** The test's own books of a sale: nothing is read from the desk. */
+type Entry = {
+  id: Sha256Hex
+  peer: number
+  request: number
+  bytes: number
+  amount: number
+  unproven: boolean
+  sent: boolean
+  state: 'open' | 'settled' | 'never sent' | 'lapsed' | 'given'
+}
+
+function audit(desk: Desk, sales: readonly Entry[], policy: DeskPolicy): void {
+  const total = (of: readonly Entry[]) => of.reduce((bytes, sale) => bytes + sale.bytes, 0)
+  const paid = sales.filter((sale) => sale.amount > 0)
+  const unpaid = total(paid.filter((sale) => sale.state === 'open'))
+  const unproven = total(
+    paid.filter((sale) => sale.unproven && (sale.state === 'open' || sale.state === 'lapsed')),
+  )
+  expect(desk.unpaidBytes).toBe(unpaid)
+  expect(desk.unprovenBytes).toBe(unproven)
+  expect(unpaid).toBeLessThanOrEqual(policy.unpaidBytes)
+  expect(unproven).toBeLessThanOrEqual(policy.unprovenBytes)
+  const settled = sales.filter((sale) => sale.state === 'settled')
+  expect(desk.earned).toBe(settled.reduce((sum, sale) => sum + sale.amount, 0))
+}
+
+describe('the seller’s desk', () => {
+  test('keeps its limits and its books, and a settled sale gets its key whenever it settles', () => {
+    fc.assert(
+      fc.property(anyPolicy, fc.array(anyEvent, { maxLength: 40, size: 'max' }), (policy, events) => {
+        const desk = openDesk(shape, policy)
+        const sales: Entry[] = []
+        const settledKeys = new Set<PartyKey>()
+        const gifted = new Set<PartyKey>()
+        let nowMs = 0
+        for (const event of events) {
+          if (event.tag === 'asked') {
+            const { peer, request, pieces, role } = event
+            const id = sales.length.toString(16).padStart(64, '0') as Sha256Hex
+            const buyer = key(peer)
+            const has = (piece: number) => piece !== 3
+            const [effect, ...more] = step(
+              desk,
+              { tag: 'asked', id, peer: `p${peer}`, buyer, role, request, pieces, has },
+              nowMs,
+            )
+            expect(more).toEqual([])
+            if (pieces.some((piece) => piece === 3 || piece === 5))
+              expect(effect).toMatchObject({ tag: 'refuse', code: 'missing' })
+            if (effect?.tag !== 'serve') continue
+            const bytes = pieces.reduce((sum, piece) => sum + pieceBytes(shape, piece), 0)
+            const { amount } = effect.sale
+            if (amount === 0 && policy.price > 0) gifted.add(buyer)
+            else expect(amount).toBe(priceOf(bytes, policy.price))
+            const unproven = !settledKeys.has(buyer) && !policy.approved.includes(buyer)
+            sales.push({ id, peer, request, bytes, amount, unproven, sent: false, state: 'open' })
+          } else if (event.tag === 'left') {
+            step(desk, { tag: 'left', peer: `p${event.peer}`, buyer: key(event.peer) }, nowMs)
+            for (const sale of sales)
+              if (sale.peer === event.peer && sale.state === 'open' && !sale.sent) sale.state = 'never sent'
+          } else if (event.tag === 'tick') {
+            nowMs += event.afterMs
+            for (const effect of step(desk, { tag: 'tick' }, nowMs)) {
+              const sale = sales.find((at) => effect.tag === 'forget' && at.id === effect.sale.id) as Entry
+              expect(sale).toMatchObject({ state: 'open', sent: true })
+              sale.state = 'lapsed'
+            }
+          } else if (event.tag === 'cancelled') {
+            const sale = sales[event.sale]
+            if (sale === undefined) continue
+            const peer = `p${sale.peer}`
+            for (const effect of step(desk, { tag: 'cancelled', peer, request: sale.request }, nowMs)) {
+              const gone = sales.find((at) => effect.tag === 'forget' && at.id === effect.sale.id) as Entry
+              expect(gone.state).toBe('open')
+              gone.state = gone.sent ? 'lapsed' : 'never sent'
+            }
+          } else {
+            const sale = sales[event.sale]
+            if (sale === undefined) continue
+            if ((event.tag === 'locked' || event.tag === 'settled') && sale.amount === 0) continue
+            // Nobody can pay before the quote is out.
+            if ((event.tag === 'locked' || event.tag === 'settled') && !sale.sent) continue
+            const { id } = sale
+            const effects =
+              event.tag === 'sent'
+                ? step(desk, { tag: 'sent', id, expiresAtMs: nowMs + EXPIRY_MS }, nowMs)
+                : event.tag === 'failed'
+                  ? step(desk, { tag: 'failed', id, code: 'wallet' }, nowMs)
+                  : step(desk, { tag: event.tag, id } as { tag: 'locked' | 'settled'; id: Sha256Hex }, nowMs)
+            const tags = effects.map((effect) => effect.tag)
+            if (event.tag === 'settled') {
+              expect(tags).toEqual(sale.state === 'settled' ? [] : ['give-key'])
+              sale.state = 'settled'
+              settledKeys.add(key(sale.peer))
+            }
+            if (event.tag === 'locked') expect(tags).toEqual(sale.state === 'settled' ? [] : ['settle'])
+            if (event.tag === 'sent' && sale.state === 'open' && !sale.sent) {
+              sale.sent = true
+              expect(tags).toEqual(sale.amount === 0 ? ['give-key'] : [])
+              if (sale.amount === 0) sale.state = 'given'
+            }
+            if (event.tag === 'failed' && sale.state === 'open' && !sale.sent) {
+              expect(tags).toEqual(['refuse'])
+              sale.state = 'never sent'
+            }
+          }
+          audit(desk, sales, policy)
+          expect(gifted.size).toBeLessThanOrEqual(Math.max(policy.gifts.copies, 0))
+        }
+      }),
+      { numRuns: 600 },
+    )
+  })
+
+  const policy: DeskPolicy = {
+    price: msat(64),
+    gifts: { to: 'distributors', copies: 1 },
+    approved: [],
+    unpaidBytes: 100 * BLOCK,
+    unprovenBytes: 100 * BLOCK,
+  }
+  const ask = (desk: Desk, id: number, peer = 'p', buyer = key(0), role: Role = 'device') =>
+    step(
+      desk,
+      {
+        tag: 'asked',
+        id: id.toString(16).padStart(64, '0') as Sha256Hex,
+        peer,
+        buyer,
+        role,
+        request: id,
+        pieces: [0],
+        has: () => true,
+      },
+      0,
+    )[0]
+
+  test('a peer may have eight requests open, not nine', () => {
+    const desk = openDesk(shape, policy)
+    for (let id = 0; id < MAX_OPEN_PER_PEER; id++) expect(ask(desk, id)).toMatchObject({ tag: 'serve' })
+    expect(ask(desk, 99)).toMatchObject({ tag: 'refuse', code: 'busy' })
+    expect(ask(desk, 99, 'other peer')).toMatchObject({ tag: 'serve' })
+  })
+
+  test('a copy kept for a key is another’s when it leaves without having taken any', () => {
+    const desk = openDesk(shape, policy)
+    reserve(desk, key(0))
+    expect(isGift(desk, key(1), 'distributor')).toBe(false)
+    step(desk, { tag: 'left', peer: 'p', buyer: key(0) }, 0)
+    expect(isGift(desk, key(1), 'distributor')).toBe(true)
+    expect(isGift(desk, key(1), 'device')).toBe(false)
+    expect(ask(desk, 1, 'q', key(1), 'distributor')).toMatchObject({ sale: { amount: 0 } })
+    step(desk, { tag: 'left', peer: 'q', buyer: key(1) }, 0)
+    expect(isGift(desk, key(0), 'distributor')).toBe(false)
+  })
+
+  test('a gift is a copy, not an endless tap', () => {
+    const desk = openDesk(shape, policy)
+    let taken = 0
+    for (let id = 0; id < 100_000; id++) {
+      const effect = ask(desk, id, `p${id}`, key(0), 'distributor')
+      if (effect?.tag !== 'serve' || effect.sale.amount > 0) break
+      taken += effect.sale.bytes
+      step(desk, { tag: 'sent', id: effect.sale.id, expiresAtMs: 0 }, 0)
+      if (id % 100 === 0) step(desk, { tag: 'tick' }, 0)
+    }
+    expect(taken).toBeGreaterThanOrEqual(shape.length)
+    expect(taken).toBeLessThanOrEqual(2 * shape.length + 16 * 1024 * 1024)
+  })
+
+  test('who lets quotes lapse is barred until it has paid', () => {
+    const desk = openDesk(shape, policy)
+    for (let id = 0; id < 5; id++) {
+      expect(ask(desk, id, `p${id}`)).toMatchObject({ tag: 'serve' })
+      step(desk, { tag: 'sent', id: id.toString(16).padStart(64, '0') as Sha256Hex, expiresAtMs: 0 }, 0)
+    }
+    step(desk, { tag: 'tick' }, 10 * EXPIRY_MS)
+    expect(ask(desk, 10)).toMatchObject({ tag: 'refuse', code: 'barred' })
+    for (let id = 0; id < 5; id++)
+      step(desk, { tag: 'settled', id: id.toString(16).padStart(64, '0') as Sha256Hex }, 0)
+    expect(ask(desk, 11)).toMatchObject({ tag: 'serve' })
+  })
+
+  test('a closed desk and an id that was used are refused', () => {
+    const desk = openDesk(shape, policy)
+    expect(ask(desk, 1)).toMatchObject({ tag: 'serve' })
+    expect(ask(desk, 1)).toMatchObject({ tag: 'refuse', code: 'closed' })
+    desk.open = false
+    expect(ask(desk, 2)).toMatchObject({ tag: 'refuse', code: 'closed' })
+  })
+})
