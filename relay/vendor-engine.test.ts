@@ -399,6 +399,8 @@ test('reports are checked receipt by receipt; a replay and a stranger count for 
   expect(view!.unenrolled[0]!.verdict).toMatchObject({ tag: 'refused' })
   expect(view!.sellers).toMatchObject([{ seller: publicKey(seller), paidMsat: 70 }])
 
+  // Said again after a restart that forgot a rate: the same report.
+  await honest!.say(REPORT, { ...report, sellers: [{ ...report.sellers[0]!, rateBps: 9 }] })
   await honest!.say(REPORT, { ...report, outcome: 'rolled back', finishedAt: report.finishedAt + 1 })
   const after = await until(vendor.fleet, (now) => now.releases[0]?.refused === 2)
   expect(after.releases[0]!.devices.find((one) => one.name === 'honest')!.state).toBe('healthy')
