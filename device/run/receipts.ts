@@ -27,7 +27,10 @@ export const receiptsFileSchema = v.object({
 export type ReceiptsFile = v.InferOutput<typeof receiptsFileSchema>
 
 /** Everything that the journal knows to be paid for a release, in order of payment. */
-export async function paidRecords(journal: Journal, release: Release): Promise<PaidRecord[]> {
+export async function paidRecords(
+  journal: Pick<Journal, 'get' | 'keys'>,
+  release: Release,
+): Promise<PaidRecord[]> {
   const records: PaidRecord[] = []
   for (const key of await journal.keys(`receipt/${release.infoHash}/`)) {
     const record = decodePaid(await journal.get(key))

@@ -71,21 +71,12 @@ export async function openJournal(directory: string): Promise<NodeJournal> {
   }
 
   return {
+    ...readJournal(directory),
     get bytesWritten() {
       return bytesWritten
     },
     async put(key, value) {
       await inOrder(checked(key), () => write(key, value))
-    },
-    async get(key) {
-      const path = join(directory, fileOf(checked(key)))
-      try {
-        const buffer = await readFile(path)
-        return new Uint8Array(buffer) as Bytes
-      } catch (error) {
-        if (errnoOf(error) === 'ENOENT') return undefined
-        throw storageError(error, path)
-      }
     },
     async delete(key) {
       const path = join(directory, fileOf(checked(key)))
@@ -98,8 +89,26 @@ export async function openJournal(directory: string): Promise<NodeJournal> {
         }
       })
     },
+  }
+}
+
+/** Only looks: for `status`, while another process writes. */
+export function readJournal(directory: string): Pick<Journal, 'get' | 'keys'> {
+  return {
+    async get(key) {
+      const path = join(directory, fileOf(checked(key)))
+      try {
+        return new Uint8Array(await readFile(path)) as Bytes
+      } catch (error) {
+        if (errnoOf(error) === 'ENOENT') return undefined
+        throw storageError(error, path)
+      }
+    },
     async keys(prefix) {
-      const names = await readdir(directory)
+      const names = await readdir(directory).catch((error: unknown) => {
+        if (errnoOf(error) === 'ENOENT') return []
+        throw storageError(error, directory)
+      })
       return names
         .filter((name) => name.endsWith(SUFFIX))
         .map(keyOf)

@@ -1,0 +1,96 @@
+/** `satpatch device run` and `satpatch device status`. */
+import { join, resolve } from 'node:path'
+import type { PartyKey } from '../../web/core/bytes.ts'
+import { releaseName } from '../../web/core/release/target.ts'
+import { deviceCode } from '../../web/core/rollout/join.ts'
+import { newRecord } from '../../web/core/rollout/lifecycle-device.ts'
+import type { Job } from '../../web/core/rollout/lifecycle.ts'
+import { readJournal } from '../storage/journal.ts'
+import { readConfig } from '../config/config.ts'
+import { readJoinState } from '../run/join-state.ts'
+import { feesSum, paidRecords, paidSum } from '../run/receipts.ts'
+import { readRecord } from '../run/record.ts'
+import { shownJob, standing, versionsOf } from '../run/view.ts'
+import { EXIT, stopSignal, type Command } from './command.ts'
+import { isExposed } from './secret-input.ts'
+
+const configFlag = { value: 'FILE', help: 'the device’s file (default device.toml)' } as const
+
+export const deviceRunCommand: Command = {
+  verb: 'device run',
+  summary: 'Runs the device: buys, verifies, installs and reports what its vendor signed.',
+  about: 'Stops cleanly on SIGTERM and SIGINT; cut off at any moment, the next start goes on where it was.',
+  flags: { config: configFlag },
+  async run({ flags, log, out, json }) {
+    const file = resolve(flags.text('config') ?? 'device.toml')
+    const config = await readConfig(file)
+    if (await isExposed(file)) log.warn(`others can read ${file}, which holds keys: chmod 600 ${file}`)
+    const [{ runDevice }, { realPorts }] = await Promise.all([
+      import('../run/run-device.ts'),
+      import('../run/real-ports.ts'),
+    ])
+    const stopped = stopSignal()
+    const device = await runDevice({ config, log, ports: realPorts })
+    out(
+      json
+        ? JSON.stringify({ key: device.key, name: config.name })
+        : `${config.name} runs, key: ${device.key}`,
+    )
+    log.info({ signal: await stopped }, 'stopping')
+    await device.stop()
+    return EXIT.ok
+  },
+}
+
+export const deviceStatusCommand: Command = {
+  verb: 'device status',
+  summary: 'Says what the device does, and why it waits; exit code 4 while it waits.',
+  flags: { config: configFlag },
+  async run({ flags, json, out }) {
+    const config = await readConfig(resolve(flags.text('config') ?? 'device.toml'))
+    const key: PartyKey = config.identity.key
+    const joining = await readJoinState(config.dataDir)
+    const accepted = joining === undefined || joining.acceptedAt !== null
+    const record = await readRecord(config.dataDir)
+    const known = record ?? newRecord(config.vendor)
+    const job = shownJob(known)
+    const { state, reason } = standing(known, key, accepted)
+    const why = record === undefined && accepted ? 'the device has not run yet: satpatch device run' : reason
+    const paid = job === undefined ? [] : await paidOf(config.dataDir, job)
+    const status = {
+      name: config.name,
+      key,
+      code: deviceCode(key),
+      vendor: config.vendor,
+      accepted,
+      state,
+      ...(why === undefined ? {} : { reason: why }),
+      ...(job === undefined
+        ? {}
+        : { release: { path: job.release.path, sha256: job.release.sha256, bytes: job.release.bytes } }),
+      paidMsat: paidSum(paid),
+      feesMsat: feesSum(paid),
+      receipts: paid.length,
+      installed: versionsOf(known),
+      dataDir: config.dataDir,
+    }
+    if (json) out(JSON.stringify(status))
+    else {
+      out(`${status.name}   code ${status.code}`)
+      out(
+        `  ${job === undefined ? '' : `${releaseName(job.release)}: `}${state}${why === undefined ? '' : `: ${why}`}`,
+      )
+      if (paid.length > 0)
+        out(`  paid ${(status.paidMsat + status.feesMsat) / 1000} sats in ${paid.length} windows`)
+      const installed = Object.entries(status.installed).map(([product, version]) => `${product} ${version}`)
+      out(`  installed: ${installed.length === 0 ? 'nothing yet' : installed.join(', ')}`)
+      out(`  key ${key}`)
+    }
+    return state === 'queued' ? EXIT.waiting : EXIT.ok
+  },
+}
+
+async function paidOf(dataDir: string, job: Job) {
+  const journal = readJournal(join(dataDir, 'journal'))
+  return (await paidRecords(journal, job.release)).map((record) => record.row)
+}

@@ -1,0 +1,82 @@
+/** `satpatch`: one command line, one verb per role. */
+import { readFileSync } from 'node:fs'
+import {
+  CliError,
+  commandHelp,
+  EXIT,
+  findCommand,
+  logFor,
+  overview,
+  parseFlags,
+  type Command,
+} from './cli/command.ts'
+import { deviceInitCommand } from './cli/device-init.ts'
+import { deviceRunCommand, deviceStatusCommand } from './cli/device-run.ts'
+import { distributorCommand } from './cli/distributor.ts'
+import { publishCommand } from './cli/publish.ts'
+import { relayCommand } from './cli/relay.ts'
+import { verifyReceiptsCommand } from './cli/verify-receipts.ts'
+import { withoutSecrets } from './log.ts'
+
+const commands: readonly Command[] = [
+  relayCommand,
+  deviceInitCommand,
+  deviceRunCommand,
+  deviceStatusCommand,
+  distributorCommand,
+  publishCommand,
+  verifyReceiptsCommand,
+]
+
+const version = (): string => {
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}
+
+/** Errors whose message was written for the person in front of the terminal. */
+const SPOKEN = new Set([
+  'CliError',
+  'ConfigError',
+  'RecordError',
+  'LockedError',
+  'StorageError',
+  'WalletError',
+  'VendorError',
+  'KeysError',
+  'ApiError',
+  'RelayConfigError',
+  'StartError',
+])
+
+const out = (text: string): void => {
+  process.stdout.write(`${text}\n`)
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const [first] = args
+  if (first === '--version' || first === '-v') {
+    out(version())
+    return EXIT.ok
+  }
+  if (first === undefined || first === '--help' || first === '-h' || first === 'help') {
+    out(overview(commands, version()))
+    return first === undefined ? EXIT.usage : EXIT.ok
+  }
+  const { command, rest } = findCommand(commands, args)
+  const { flags, argument, help } = parseFlags(command, rest)
+  if (help) {
+    out(commandHelp(command))
+    return EXIT.ok
+  }
+  return command.run({ argument, flags, json: flags.has('json'), log: logFor(flags), out })
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} catch (error) {
+  if (!(error instanceof Error) || !SPOKEN.has(error.name)) throw error
+  process.stderr.write(`satpatch: ${withoutSecrets(error.message)}\n`)
+  process.exitCode = error instanceof CliError ? error.code : EXIT.failure
+}
+// Whatever a library still holds open must not keep a finished command alive.
+process.stdout.write('', () => process.exit())
