@@ -66,6 +66,11 @@ export class Peer {
     this.#context = context
     // Whatever webtorrent decides, nobody gets plain pieces here.
     wire.unchoke = () => undefined
+    // In the exchange interest has no meaning, and webtorrent drops an interested, choked wire after 5 s.
+    const interested = wire.interested.bind(wire)
+    wire.interested = () => {
+      if (this.#plain) interested()
+    }
     this.#proofTimer = setTimeout(() => {
       if (this.#key === undefined && !this.#plain) this.drop('did not prove its key in time')
     }, PROOF_TIMEOUT_MS)
