@@ -203,9 +203,13 @@ function device(vendorKey: PartyKey, id: string, pool: Pool) {
   const secret = random(32) as SecretKey
   const key = publicKey(secret)
   const nowS = () => Math.floor(Date.now() / 1000)
-  const say = (kind: number, content: object) =>
+  const say = (kind: number, content: object, laterS = 0) =>
     pool.publish(
-      wrap({ kind, created_at: nowS(), tags: [], content: JSON.stringify(content) }, secret, vendorKey),
+      wrap(
+        { kind, created_at: nowS() + laterS, tags: [], content: JSON.stringify(content) },
+        secret,
+        vendorKey,
+      ),
     )
   return {
     key,
@@ -401,15 +405,13 @@ test('reports are checked receipt by receipt; a replay and a stranger count for 
 
   // Said again after a restart that forgot a rate: the same report.
   await honest!.say(REPORT, { ...report, sellers: [{ ...report.sellers[0]!, rateBps: 9 }] })
-  await honest!.say(REPORT, { ...report, outcome: 'rolled back', finishedAt: report.finishedAt + 1 })
-  const after = await until(vendor.fleet, (now) => now.releases[0]?.refused === 2)
+  await honest!.say(REPORT, { ...report, outcome: 'rolled back', finishedAt: report.finishedAt + 1 }, 5)
+  const replayed = ({ releases: [one] }: ReturnType<Vendor['fleet']['get']>) =>
+    one?.refused === 2 && one.receiptsChecked === 2 && one.unenrolled.length === 1
+  const after = await until(vendor.fleet, replayed)
   expect(after.releases[0]!.devices.find((one) => one.name === 'honest')!.state).toBe('healthy')
   const viewer = await tab(url, keys)
-  const same = await until(
-    viewer.vendor.fleet,
-    (now) =>
-      now.releases[0]?.refused === 2 && complete({ ...now, releases: [{ ...now.releases[0]!, refused: 1 }] }),
-  )
+  const same = await until(viewer.vendor.fleet, replayed)
   expect(same).toEqual(after)
 })
 
