@@ -93,6 +93,17 @@ test('what does not fit is merged; a barred seller and this tab are never merged
   expect(model.lanes.at(-1)!.name).toBe('23 more')
 })
 
+test('connected distributors stand among the sellers before they sold; devices do not', () => {
+  const present = [key(50), key(60), key(1)]
+  const device1 = (k: string) => (k === key(1) ? 'pi-1' : undefined)
+  const model = swarmModel(
+    view([device(1, 'buying')], [{ n: 50, bps: 1 }]),
+    { ...names, device: device1, present },
+    [],
+  )
+  expect(model.sellers.map((s) => s.key)).toEqual([key(900), key(50), key(60)])
+})
+
 test('one bad device among 10,000 shows in its shared square', () => {
   const devices = Array.from({ length: 10_000 }, (_, i) =>
     device(i + 1, i === 4321 ? 'rolled back' : 'healthy', 10),

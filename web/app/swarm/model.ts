@@ -60,7 +60,13 @@ export type SwarmModel = Readonly<{
   sentence: string
 }>
 
-export type Names = Readonly<{ own?: string; tab: string; device: (key: string) => string | undefined }>
+export type Names = Readonly<{
+  own?: string
+  tab: string
+  device: (key: string) => string | undefined
+  /** Keys that are connected now; those that are no device stand ready to sell. */
+  present?: readonly string[]
+}>
 
 const TROUBLE: readonly DeviceRelease['state'][] = ['failed', 'rolled back']
 const shownState = (state: DeviceRelease['state']): DeviceState => (state === 'waiting' ? 'announced' : state)
@@ -112,6 +118,10 @@ function sellersOf(view: ReleaseView, names: Names): SellerRow[] {
   const own = names.own
   if (own !== undefined && !rows.some((row) => row.key === own)) {
     rows.unshift({ key: own, name: names.tab, rateBps: 0, pieces: 0, paidMsat: 0 })
+  }
+  for (const key of names.present ?? []) {
+    if (names.device(key) !== undefined || rows.some((row) => row.key === key)) continue
+    rows.push({ key, name: keyName(key, 'seed'), rateBps: 0, pieces: 0, paidMsat: 0 })
   }
   // This tab stands first; the rest in the order that they are first seen.
   return rows.sort((a, b) => Number(b.key === own) - Number(a.key === own))

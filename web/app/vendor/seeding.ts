@@ -148,6 +148,7 @@ export class Seeding {
           tag: 'seeding',
           fullCopies: seed.fullCopies.get(),
           connected: seed.session.peers.get().connected,
+          provenKeys: seed.session.peers.get().provenKeys,
           shop: seed.shop.get(),
         })
       running.ends.push(
