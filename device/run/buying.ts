@@ -120,19 +120,21 @@ export function createBuying(deps: BuyingDeps): Buying {
   async function follow(job: Job, purchase: Purchase): Promise<boolean> {
     const pause = new AbortController()
     let counted = purchase.missingBytes()
-    let lonelySinceMs: number | undefined
+    /** What the download says, and since when: a passing word is not worth a state. */
+    let said: { what: string; sinceMs: number } | undefined
     let held: Wait | undefined
 
     function eventOf({ state }: DownloadSnapshot): Event | undefined {
-      if (state.tag !== 'looking') lonelySinceMs = undefined
+      const what = state.tag === 'waiting' ? state.why : state.tag
+      if (said?.what !== what) said = { what, sinceMs: ports.nowMs() }
+      const forMs = ports.nowMs() - said.sinceMs
       switch (state.tag) {
         case 'buying':
           return { tag: 'went-on' }
         case 'looking':
-          lonelySinceMs ??= ports.nowMs()
-          if (ports.nowMs() - lonelySinceMs < ports.lonelyMs) return undefined
-          return { tag: 'held', wait: { why: 'sellers' } }
+          return forMs < ports.lonelyMs ? undefined : { tag: 'held', wait: { why: 'sellers' } }
         case 'waiting':
+          if (forMs < ports.lonelyMs / 4) return undefined
           if (state.why === 'funds') return { tag: 'held', wait: fundsWait(state.needMsat, funds.money()) }
           return { tag: 'held', wait: { why: state.why, text: state.text.slice(0, 500) } }
         case 'stopped':

@@ -109,8 +109,9 @@ export function whyWait(facts: Facts): Wait | undefined {
   return undefined
 }
 
-export const fundsWait = (needMsat: Msat, money: Money): Wait => ({
+/** In whole sats, so that the sum shown, the invoice and what arrives are one number. */
+export const fundsWait = (need: Msat, money: Money): Wait => ({
   why: 'funds',
-  needMsat,
+  needMsat: (satsUp(need) * 1000) as Msat,
   unit: unitOf(money),
 })

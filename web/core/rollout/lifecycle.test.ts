@@ -14,7 +14,7 @@ import {
   reconcile,
   tomorrowS,
 } from './lifecycle-device.ts'
-import { DISK_RESERVE_BYTES, waitText, whyWait, type Facts, type Wait } from './lifecycle-wait.ts'
+import { DISK_RESERVE_BYTES, fundsWait, waitText, whyWait, type Facts, type Wait } from './lifecycle-wait.ts'
 import {
   announce,
   due,
@@ -334,4 +334,8 @@ describe('waiting', () => {
     )
     expect(waitText({ why: 'time', nowS: 0, floorS: 1_780_000_000 })).toContain('1970-01-01 00:00 UTC')
   })
+})
+
+test('missing funds are told in whole sats', () => {
+  expect(fundsWait(msat(26_840), 'sandbox:x')).toEqual({ why: 'funds', needMsat: 27_000, unit: 'play sats' })
 })
