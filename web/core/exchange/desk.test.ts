@@ -29,7 +29,7 @@ const anyEvent = fc.oneof(
       tag: fc.constant('asked' as const),
       peer: fc.nat({ max: 2 }),
       request: fc.nat({ max: 3 }),
-      pieces: fc.constantFrom([0], [1], [0, 1], [2], [4], [3], [5]),
+      pieces: fc.constantFrom<number[]>([0], [1], [0, 1], [2], [4], [3], [5]),
       role: fc.constantFrom<Role>('device', 'distributor'),
     }),
   },
@@ -98,7 +98,7 @@ describe('the seller’s desk', () => {
             if (pieces.some((piece) => piece === 3 || piece === 5))
               expect(effect).toMatchObject({ tag: 'refuse', code: 'missing' })
             if (effect?.tag !== 'serve') continue
-            const bytes = pieces.reduce((sum, piece) => sum + pieceBytes(shape, piece), 0)
+            const bytes = pieces.reduce((sum: number, piece) => sum + pieceBytes(shape, piece), 0)
             const { amount } = effect.sale
             if (amount === 0 && policy.price > 0) gifted.add(buyer)
             else expect(amount).toBe(priceOf(bytes, policy.price))
@@ -136,7 +136,7 @@ describe('the seller’s desk', () => {
                 ? step(desk, { tag: 'sent', id, expiresAtMs: nowMs + EXPIRY_MS }, nowMs)
                 : event.tag === 'failed'
                   ? step(desk, { tag: 'failed', id, code: 'wallet' }, nowMs)
-                  : step(desk, { tag: event.tag, id } as { tag: 'locked' | 'settled'; id: Sha256Hex }, nowMs)
+                  : step(desk, { tag: event.tag === 'locked' ? 'locked' : 'settled', id }, nowMs)
             const tags = effects.map((effect) => effect.tag)
             if (event.tag === 'settled') {
               expect(tags).toEqual(sale.state === 'settled' ? [] : ['give-key'])

@@ -48,6 +48,8 @@ type KeyRecord = {
   windows: number
   /** Paid for and not opened yet, in this session. */
   atStake: Msat
+  /** Windows that it let stall, one after the other. */
+  stalls: number
   firstAtMs: number
   lastAtMs: number
   /** Never again, and why. */
@@ -96,6 +98,8 @@ export type Buyer = {
   policy: BuyerPolicy
   readonly have: Uint8Array // one byte a piece
   haveCount: number
+  /** Pieces that came with a window paid late: whoever was paid for them meanwhile did not sell them twice. */
+  readonly late: Uint8Array
   readonly holders: Uint16Array
   /** Window that is fetching the piece, or 0. */
   readonly assigned: Int32Array
@@ -162,6 +166,8 @@ const LARGEST_WINDOW = 4 * MIB
 const WINDOWS_IN_FLIGHT = 4
 const STALL_MS = 15_000
 const REST_MS = 30_000
+/** A key that lets so many windows stall, one after the other, is left for good. */
+const MAX_STALLS = 3
 const BUSY_REST_MS = 1_000
 const WALLET_REST_MS = 2_000
 const MAX_LOOKUP_MS = 30_000
@@ -176,6 +182,7 @@ export function openBuyer(shape: Shape, policy: BuyerPolicy, money: Money | unde
     policy,
     have: new Uint8Array(count),
     haveCount: 0,
+    late: new Uint8Array(count),
     holders: new Uint16Array(count),
     assigned: new Int32Array(count),
     order: shuffledOrder(count, seed),
@@ -195,6 +202,7 @@ export function openBuyer(shape: Shape, policy: BuyerPolicy, money: Money | unde
 
 export function step(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
   const effects = apply(buyer, event, nowMs)
+  effects.push(...giveUpUnneeded(buyer))
   if (buyer.running) effects.push(...settleHeld(buyer, nowMs), ...ask(buyer, nowMs))
   return effects
 }
@@ -254,6 +262,7 @@ function apply(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
     case 'quoted': {
       const window = open(buyer, event.window, 'asked')
       if (window === undefined) return []
+      if (event.amount > window.amount) return dearer(buyer, window, nowMs)
       window.amount = event.amount
       window.paymentHash = event.paymentHash
       window.quoteExpiresAtMs = event.expiresAtMs
@@ -265,6 +274,8 @@ function apply(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
     case 'spoilt': {
       const window = buyer.windows.get(event.window)
       if (window === undefined || window.state === 'opening') return []
+      // With a payment out the window stays: if it settles, what was paid for is opened.
+      if (window.state === 'paying' || window.state === 'unknown') return drop(buyer, window, event.why)
       release(buyer, window, 'failed')
       return [{ tag: 'discard', window: window.id }, ...drop(buyer, window, event.why)]
     }
@@ -282,6 +293,7 @@ function apply(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
       const window = buyer.windows.get(event.window)
       if (window === undefined || (window.state !== 'paying' && window.state !== 'unknown')) return []
       unstake(buyer, window)
+      if (window.elsewhere || buyer.keys.get(window.key)?.dropped !== undefined) return giveUp(buyer, window)
       if (event.code === 'insufficient-balance' || event.code === 'quota-exceeded') {
         // Kept until the quote lapses: the ciphertext is here, only sats are missing.
         window.state = 'held'
@@ -294,13 +306,9 @@ function apply(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
         window.payAfterMs = nowMs + WALLET_REST_MS
         return []
       }
-      release(buyer, window, 'failed')
       const peer = buyer.peers.get(window.peer)
       if (peer !== undefined) peer.restUntilMs = nowMs + REST_MS
-      return [
-        { tag: 'cancel', window: window.id, peer: window.peer },
-        { tag: 'discard', window: window.id },
-      ]
+      return giveUp(buyer, window)
     }
     case 'pay-unknown': {
       const window = buyer.windows.get(event.window)
@@ -334,9 +342,7 @@ function apply(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
       return []
     }
     case 'banned': {
-      record(buyer, event.key, nowMs).dropped = event.why
-      const peers = [...buyer.peers.values()].filter((peer) => peer.key === event.key)
-      return peers.map((peer) => ({ tag: 'drop', peer: peer.id, key: event.key, why: event.why, ever: true }))
+      return ban(buyer, event.key, event.why, nowMs)
     }
     case 'tick':
       return tick(buyer, nowMs)
@@ -362,6 +368,7 @@ export function record(buyer: Buyer, key: PartyKey, nowMs: number): KeyRecord {
       bytes: 0,
       windows: 0,
       atStake: ZERO,
+      stalls: 0,
       firstAtMs: nowMs,
       lastAtMs: nowMs,
     }
@@ -417,9 +424,56 @@ function unstake(buyer: Buyer, window: Window): void {
   window.unproven = false
 }
 
-function drop(buyer: Buyer, window: Window, why: string): BuyerEffect[] {
-  record(buyer, window.key, window.requestedAtMs).dropped = why
-  return [{ tag: 'drop', peer: window.peer, key: window.key, why, ever: true }]
+const drop = (buyer: Buyer, window: Window, why: string): BuyerEffect[] =>
+  ban(buyer, window.key, why, window.requestedAtMs)
+
+/** Never again from this key: its wires go, and what it has not been paid for is wanted from others. */
+function ban(buyer: Buyer, key: PartyKey, why: string, nowMs: number): BuyerEffect[] {
+  record(buyer, key, nowMs).dropped = why
+  const effects: BuyerEffect[] = []
+  for (const window of [...buyer.windows.values()]) {
+    if (window.key !== key || (window.state !== 'asked' && window.state !== 'held')) continue
+    release(buyer, window, 'failed')
+    effects.push({ tag: 'discard', window: window.id })
+  }
+  for (const peer of buyer.peers.values())
+    if (peer.key === key) effects.push({ tag: 'drop', peer: peer.id, key, why, ever: true })
+  return effects
+}
+
+function giveUp(buyer: Buyer, window: Window): BuyerEffect[] {
+  release(buyer, window, 'failed')
+  return [
+    { tag: 'cancel', window: window.id, peer: window.peer },
+    { tag: 'discard', window: window.id },
+  ]
+}
+
+/** The price rose between request and quote: not paid. An honest seller's new offer is on its way. */
+function dearer(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
+  const peer = buyer.peers.get(window.peer)
+  if (peer !== undefined) {
+    peer.gift = false
+    peer.restUntilMs = nowMs + BUSY_REST_MS
+  }
+  return giveUp(buyer, window)
+}
+
+/** A payment that settled late brought pieces that others were asked for: those are not paid. */
+function giveUpUnneeded(buyer: Buyer): BuyerEffect[] {
+  const effects: BuyerEffect[] = []
+  for (const window of [...buyer.windows.values()]) {
+    if (window.amount === 0 || (window.state !== 'asked' && window.state !== 'held')) continue
+    if (window.pieces.some((piece) => buyer.have[piece] === 1)) effects.push(...giveUp(buyer, window))
+  }
+  return effects
+}
+
+/** Whether an invoice that the wallet never heard of may be handed in again: only while its pieces wait for it. */
+export function mayPayAgain(buyer: Buyer, id: WindowId): boolean {
+  const window = buyer.windows.get(id)
+  if (window === undefined || window.elsewhere) return false
+  return window.pieces.every((piece) => buyer.have[piece] === 0 && buyer.assigned[piece] === id)
 }
 
 function opened(buyer: Buyer, id: WindowId, cheated: boolean, nowMs: number): BuyerEffect[] {
@@ -437,14 +491,16 @@ function opened(buyer: Buyer, id: WindowId, cheated: boolean, nowMs: number): Bu
     return drop(buyer, window, 'fraud: sold a block that is not the release’s')
   }
   unstake(buyer, window)
+  of.stalls = 0
   // Only sats make a key trusted: a gift costs its giver nothing.
   if (window.amount > 0) of.settledBytes += window.bytes
   of.pieces += window.pieces.length
   of.bytes += window.bytes
   of.lastAtMs = nowMs
   for (const piece of window.pieces) {
-    if (buyer.have[piece] === 1 && !window.elsewhere && !window.restored && window.amount > 0)
-      buyer.boughtTwice++
+    const here = buyer.have[piece] === 1 && buyer.late[piece] === 0
+    if (here && !window.elsewhere && !window.restored && window.amount > 0) buyer.boughtTwice++
+    if (!here) buyer.late[piece] = window.elsewhere ? 1 : 0
     store(buyer, piece)
     if (buyer.assigned[piece] === window.id) buyer.assigned[piece] = 0
   }
@@ -459,19 +515,14 @@ function tick(buyer: Buyer, nowMs: number): BuyerEffect[] {
     if (window.state === 'asked' && nowMs - window.progressAtMs > STALL_MS) {
       const peer = buyer.peers.get(window.peer)
       if (peer !== undefined) peer.restUntilMs = nowMs + REST_MS
-      release(buyer, window, 'failed')
-      effects.push(
-        { tag: 'cancel', window: window.id, peer: window.peer },
-        { tag: 'discard', window: window.id },
-      )
+      const of = record(buyer, window.key, nowMs)
+      effects.push(...giveUp(buyer, window))
+      if (++of.stalls >= MAX_STALLS)
+        effects.push(...ban(buyer, window.key, 'let its windows stall again and again', nowMs))
     } else if (window.state === 'held') {
       const gift = window.amount === 0 && nowMs - window.progressAtMs > STALL_MS
       if (!gift && window.quoteExpiresAtMs - EXPIRY_MARGIN_MS > nowMs) continue
-      release(buyer, window, 'failed')
-      effects.push(
-        { tag: 'cancel', window: window.id, peer: window.peer },
-        { tag: 'discard', window: window.id },
-      )
+      effects.push(...giveUp(buyer, window))
     } else if (window.state === 'paying' || window.state === 'unknown') {
       if (!window.elsewhere && nowMs - window.payingAtMs > buyer.policy.lockedTimeoutMs) {
         window.elsewhere = true

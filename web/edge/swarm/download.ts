@@ -23,7 +23,7 @@ import {
 } from '../../core/exchange/quote.ts'
 import type { Receipt } from '../../core/exchange/receipt.ts'
 import { liveCell } from '../../core/live.ts'
-import { decodeInvoice } from '../../core/money/bolt11.ts'
+import { decodeInvoice, prefixOf } from '../../core/money/bolt11.ts'
 import { sum, unitOf, ZERO, type Money, type Msat } from '../../core/money/msat.ts'
 import type { SellerSum, WindowRow } from '../../core/rollout/messages.ts'
 import * as buyers from '../../core/swarm/buyer.ts'
@@ -50,6 +50,8 @@ type Work = {
   readonly pieces: readonly number[]
   readonly bytes: number
   readonly requestedAt: number
+  /** msat per MiB that the request was made at. */
+  readonly price: Msat
   ciphertext: Bytes
   received: number
   leaves?: Bytes
@@ -86,6 +88,8 @@ class RunningDownload implements Download {
   readonly #peers = new Map<string, Peer>()
   readonly #work = new Map<buyers.WindowId, Work>()
   readonly #byQuote = new Map<Sha256Hex, buyers.WindowId>()
+  /** Ids and payment hashes of every quote that was checked or paid: none is paid a second time. */
+  readonly #used = new Set<string>()
   readonly #receipts: Receipt[] = []
   readonly #rows: WindowRow[] = []
   readonly #rates = new Map<PartyKey, { bytes: number; rate: number }>()
@@ -134,6 +138,8 @@ class RunningDownload implements Download {
   async start(): Promise<void> {
     if (this.#running) return
     this.#running = true
+    this.#receipts.length = this.#rows.length = 0
+    for (const kept of [this.#peers, this.#byQuote, this.#used]) kept.clear()
     const { wallet, policy, identity } = this.#deps
     const money = wallet === undefined ? undefined : await moneyOf(wallet)
     const seed = new DataView(fromHex(identity.key).buffer).getUint32(0)
@@ -157,7 +163,10 @@ class RunningDownload implements Download {
         },
       }),
     )
-    for (const peer of this.#session.proven()) this.#joined(peer)
+    for (const peer of this.#session.proven()) {
+      this.#joined(peer)
+      if (peer.offer !== undefined) this.#onMessage(peer, peer.offer)
+    }
     for (const peer of this.#session.plain()) if (!peer.choking) this.#gives(peer)
     if (wallet !== undefined) this.#stops.push(wallet.onEvent(() => void this.#refreshBalance()))
     const timer = setInterval(() => this.#tick(), TICK_MS)
@@ -212,6 +221,7 @@ class RunningDownload implements Download {
       case 'leaves': {
         const work = this.#workOf(peer, message.id)
         if (work === undefined) return
+        if (work.leaves !== undefined) return this.#spoil(message.id, 'sent its block hashes twice')
         const blocks = work.pieces.reduce(
           (total, piece) => total + blocksIn(pieceBytes(this.#session.meta, piece)),
           0,
@@ -243,8 +253,12 @@ class RunningDownload implements Download {
         if (work === undefined || work.signed !== undefined) return
         const signed = openQuote(message.quote, message.sig)
         if (signed === undefined) return this.#spoil(message.id, 'sent a quote that it did not sign')
+        const { id, paymentHash } = signed.quote
+        if (this.#used.has(id) || this.#used.has(paymentHash))
+          return this.#spoil(message.id, 'used a quote or a secret twice')
+        this.#used.add(id).add(paymentHash)
         work.signed = signed
-        this.#byQuote.set(signed.quote.id, message.id)
+        this.#byQuote.set(id, message.id)
         return void this.#check(message.id, work)
       }
       case 'key': {
@@ -310,10 +324,11 @@ class RunningDownload implements Download {
       pieces: work.pieces,
       cipherRoot,
       money: this.#buyer.money ?? 'bitcoin',
-      offered: peer.gift ? ZERO : peer.price,
+      // An offer may change while a window is under way: the later price is no cheat, and not paid either.
+      offered: Math.max(work.price, peer.gift ? ZERO : peer.price) as Msat,
       cap: this.#deps.policy.priceCap,
       nowMs: this.#deps.nowMs(),
-      invoice: signed.quote.amount === 0 ? undefined : readInvoice(signed.quote.invoice),
+      invoice: signed.quote.amount === 0 ? undefined : readInvoice(signed.quote.invoice, this.#buyer.money),
     })
     if (refusal !== undefined) return this.#spoil(id, `sent a quote ${refusal}`)
     const { amount, paymentHash, expiry } = signed.quote
@@ -368,11 +383,13 @@ class RunningDownload implements Download {
     const peer = this.#peers.get(peerId)
     if (peer === undefined) return
     const bytes = windowBytes(this.#session.meta, pieces)
+    const offer = this.#buyer.peers.get(peerId)
     const work: Work = {
       peer: peerId,
       pieces,
       bytes,
       requestedAt: this.#deps.nowMs(),
+      price: offer === undefined || offer.gift ? ZERO : offer.price,
       ciphertext: new Uint8Array(bytes),
       received: 0,
       checking: false,
@@ -477,7 +494,10 @@ class RunningDownload implements Download {
       }
       if (found === undefined) {
         // The wallet never heard of it. An invoice pays once, so the same one may be handed in again while it lives.
-        if (signed.quote.expiry * 1000 > this.#deps.nowMs()) return await this.#sendPayment(id, work, signed)
+        if (signed.quote.expiry * 1000 > this.#deps.nowMs()) {
+          if (buyers.mayPayAgain(this.#buyer, id)) return await this.#sendPayment(id, work, signed)
+          return this.#step({ tag: 'pay-unknown', window: id })
+        }
         await this.#deps.journal.delete(this.#purchaseKey(signed.quote.id))
         return this.#step({ tag: 'pay-failed', window: id, code: 'expired' })
       }
@@ -521,8 +541,9 @@ class RunningDownload implements Download {
     await Promise.all(good.map(({ piece, bytes }) => this.#session.keep(piece, bytes)))
     const cheated = wrong !== undefined
     if (signed !== undefined && preimage !== undefined && window.amount > 0) {
-      await this.#keepReceipt(window, signed, preimage)
+      // The proof first: with the receipt on disk a restart takes the window for finished.
       if (wrong !== undefined) await this.#accuse(signed, preimage, work, wrong, window)
+      await this.#keepReceipt(window, signed, preimage)
       await this.#deps.journal.delete(this.#purchaseKey(signed.quote.id))
     }
     if (cheated) this.#step({ tag: 'stored', pieces: good.map(({ piece }) => piece) })
@@ -605,6 +626,7 @@ class RunningDownload implements Download {
       done.add(key.slice(key.lastIndexOf('/') + 1))
       this.#receipts.push(record.receipt)
       this.#rows.push(record.row)
+      this.#used.add(key.slice(key.lastIndexOf('/') + 1)).add(record.row.paymentHash)
     }
     this.#rows.sort((a, b) => a.paidAt - b.paidAt)
     let lost = 0
@@ -661,12 +683,14 @@ class RunningDownload implements Download {
       },
     })
     const id = this.#buyer.nextWindow - 1
+    this.#used.add(quote.id).add(quote.paymentHash)
     this.#byQuote.set(quote.id, id)
     this.#work.set(id, {
       peer: '',
       pieces: quote.pieces,
       bytes,
       requestedAt: record.requestedAt,
+      price: ZERO,
       ciphertext: record.ciphertext,
       received: bytes,
       leaves: fromHex(record.leaves),
@@ -833,8 +857,9 @@ async function moneyOf(wallet: NonNullable<DownloadDeps['wallet']>): Promise<Mon
 
 function readInvoice(
   text: string,
+  money: Money | undefined,
 ): { paymentHash: string; amount: number; expiresAtMs: number } | 'unreadable' {
-  const decoded = decodeInvoice(text)
+  const decoded = decodeInvoice(text, money === undefined ? {} : { prefix: prefixOf(money) })
   if (!decoded.ok) return 'unreadable'
   const { paymentHash, amount, expiresAtMs } = decoded.invoice
   return amount === undefined ? 'unreadable' : { paymentHash, amount, expiresAtMs }

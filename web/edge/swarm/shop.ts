@@ -92,6 +92,7 @@ class RunningShop implements Shop {
   async start(): Promise<void> {
     if (this.#running) return
     this.#running = true
+    this.#desk.open = true
     this.#sellerKey = await this.#loadSellerKey()
     await this.#loadTerms()
     const { wallet } = this.#deps
@@ -102,6 +103,7 @@ class RunningShop implements Shop {
           if (!connected || !this.#running) return
           if (this.#terms === undefined) void this.#loadTerms().then(() => this.#showOffer())
           void this.#lookUpOpen()
+          void this.#recover()
         }),
       )
     }
@@ -384,6 +386,8 @@ class RunningShop implements Shop {
   #onWallet(event: WalletEvent): void {
     const id = this.#byHash.get(event.transaction.paymentHash)
     if (id === undefined) return
+    // A sale from before a restart: the desk does not know it, the journal does.
+    if (!this.#desk.sales.has(id)) return void this.#recover()
     if (event.tag === 'received') this.#step({ tag: 'settled', id })
     if (event.tag === 'hold-accepted') this.#step({ tag: 'locked', id })
   }
