@@ -30,7 +30,7 @@ import type { CarryState } from './api.ts'
 import { loadTorrent, saveTorrent, type CarryRecord } from './records.ts'
 
 /** How long it hopes for a free copy before it spends what it may. */
-export const GIFT_PATIENCE_MS = 8_000
+export const GIFT_PATIENCE_MS = 5_000
 /** Ciphertext that may be out unpaid, in all and to keys that have not paid before (DESIGN: 32 MiB). */
 export const UNPAID_BYTES = 32 * MIB
 export const LOCKED_TIMEOUT_MS = 60_000
