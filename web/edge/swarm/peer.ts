@@ -59,6 +59,8 @@ export class Peer {
   #key: PartyKey | undefined
   #plain = false
   #gone = false
+  /** The last offer it showed: who starts to buy later has not heard it. */
+  offer: Extract<Message, { t: 'offer' }> | undefined
   readonly #proofTimer: ReturnType<typeof setTimeout>
 
   constructor(wire: Wire, context: PeerContext) {
@@ -222,7 +224,10 @@ export class Peer {
       if (message.t === 'hello') this.#onHello(message)
       else if (message.t === 'prove') this.#onProof(message.sig)
       else if (this.#key === undefined) this.drop('spoke before its proof')
-      else this.#context.events.message(this, message)
+      else {
+        if (message.t === 'offer') this.offer = message
+        this.#context.events.message(this, message)
+      }
     } catch (error) {
       if (!(error instanceof MessageError)) throw error
       this.drop(`sent a frame that does not fit: ${error.message}`)
