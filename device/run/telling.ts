@@ -36,6 +36,7 @@ export async function tellAll(deps: TellingDeps): Promise<void> {
         const event = await teller.tell(job)
         if (event !== undefined) {
           await jobs.apply(job, event)
+          if (event.tag === 'told') log.info({ path: job.release.path }, `${event.what} sent`)
           told = true
         } else if (due(job).tag === 'rest') {
           await teller.tellLate(job)
