@@ -82,7 +82,7 @@ declare module '@thaunknown/simple-peer/lite.js' {
       _iceCompleteTimer: ReturnType<typeof setTimeout> | null
       _pc: { iceGatheringState: string } | null
       _onIceStateChange(): void
-      signal(data: string | Readonly<{ sdp?: string }>): void
+      signal(data: string | Readonly<{ type?: string; sdp?: string; candidate?: object }>): void
       emit(event: string): void
     }
   }
