@@ -1,0 +1,150 @@
+/** A seller on a real wire that follows a script: honest by default, wrong in what the script says. */
+import { fromHex, toHex, type Bytes, type Sha256Hex } from '../../web/core/bytes.ts'
+import { paymentHashOf, quoteSecret } from '../../web/core/exchange/cipher.ts'
+import { FRAME, type Message } from '../../web/core/exchange/message.ts'
+import { signOffer } from '../../web/core/exchange/offer.ts'
+import { signQuote, type Quote, type SignedQuote } from '../../web/core/exchange/quote.ts'
+import { priceOf, type Msat } from '../../web/core/money/msat.ts'
+import { pieceBytes, rootOfLeaves } from '../../web/core/swarm/merkle.ts'
+import type { Peer } from '../../web/edge/swarm/peer.ts'
+import { cryptWindow, leafHashes } from '../../web/edge/swarm/window-cipher.ts'
+import { PRICE, type Arena, type Member } from './arena.ts'
+
+export type Deal = { peer: Peer; request: number; signed: SignedQuote; secret: Bytes }
+export type Script = Readonly<{
+  price?: Msat
+  /** `gift` of the offer. */
+  gift?: boolean
+  /** How many windows are served by the book before the script begins. */
+  honestFor?: number
+  /** Changes the plain bytes before they are encrypted. */
+  plain?: (bytes: Bytes) => void
+  leaves?: (leaves: Bytes) => Bytes
+  /** What goes over the wire instead of the ciphertext that the quote is about. */
+  sent?: (ciphertext: Bytes) => Bytes
+  /** Sends so many bytes of a window and stops. */
+  stopAfter?: number
+  quote?: (quote: Quote) => Quote
+  /** Which window secret: the quote's own by default. */
+  secret?: (own: Bytes) => Bytes
+  invoice?: (quote: { amount: Msat; paymentHash: Sha256Hex; secret: Bytes }) => Promise<string>
+  /** Takes the lock with a hold invoice and keeps it. */
+  holds?: boolean
+  beforeQuote?: (peer: Peer, request: number) => void | Promise<void>
+  afterQuote?: (deal: Deal) => void | Promise<void>
+}>
+
+export type HostileSeller = Member & {
+  readonly deals: readonly Deal[]
+  readonly requests: () => number
+  /** Resolves when a window was served as the script says. */
+  readonly acted: Promise<void>
+  settle(deal: Deal): Promise<void>
+  offer(peer: Peer, price: Msat, gift: boolean): void
+}
+
+let serial = 0
+
+export async function hostileSeller(arena: Arena, script: Script): Promise<HostileSeller> {
+  const member = await arena.member('hostile', { full: true, role: 'distributor' })
+  const { session, identity, wallet } = member
+  const { meta } = session
+  const deals: Deal[] = []
+  let requests = 0
+  let acted: () => void = () => undefined
+  const done = new Promise<void>((resolve) => (acted = resolve))
+  const sellerKey = crypto.getRandomValues(new Uint8Array(32))
+  const aux = () => crypto.getRandomValues(new Uint8Array(32))
+
+  const offer = (peer: Peer, price: Msat, gift: boolean): void => {
+    const nowS = Math.floor(arena.nowMs() / 1000)
+    const event = signOffer(
+      {
+        infoHash: meta.infoHash,
+        money: 'sandbox:arena',
+        price,
+        modes: ['atomic'],
+        maxWindowBytes: 4 * 1024 * 1024,
+        expiresAtS: nowS + 3600,
+      },
+      identity.secret,
+      aux(),
+      nowS,
+    )
+    peer.send({ t: 'offer', event: JSON.stringify(event), gift })
+  }
+
+  async function serve(peer: Peer, { id: request, pieces }: Extract<Message, { t: 'request' }>) {
+    const turn: Script = requests++ < (script.honestFor ?? 0) ? {} : script
+    const price = script.price ?? PRICE
+    const parts = await Promise.all(
+      pieces.map((piece) => member.store.read(piece * meta.pieceLength, pieceBytes(meta, piece))),
+    )
+    const plain = new Uint8Array(Buffer.concat(parts))
+    const leaves = await leafHashes(plain)
+    turn.plain?.(plain)
+    const id = (++serial).toString(16).padStart(64, '0') as Sha256Hex
+    const own = quoteSecret(sellerKey, id)
+    const secret = turn.secret?.(own) ?? own
+    const paymentHash = paymentHashOf(secret)
+    const ciphertext = await cryptWindow(secret, id, plain)
+    peer.send({ t: 'leaves', id: request, leaves: turn.leaves?.(leaves) ?? leaves })
+    const sent = turn.sent?.(ciphertext) ?? ciphertext
+    for (let at = 0; at < sent.length; at += FRAME) {
+      if (turn.stopAfter !== undefined && at >= turn.stopAfter) return acted()
+      peer.send({ t: 'data', id: request, at, bytes: sent.slice(at, at + FRAME) })
+      await peer.drained()
+    }
+    await turn.beforeQuote?.(peer, request)
+    const amount = priceOf(plain.length, price)
+    const ask = { amount, description: 'window', expirySeconds: 120 }
+    const invoice =
+      (await turn.invoice?.({ amount, paymentHash, secret })) ??
+      (turn.holds === true
+        ? await wallet.makeHoldInvoice({ ...ask, paymentHash })
+        : await wallet.makeInvoice({ ...ask, preimage: toHex(secret) })
+      ).bolt11
+    const quote: Quote = {
+      id,
+      buyer: peer.key as NonNullable<typeof peer.key>,
+      seller: identity.key,
+      root: meta.piecesRoot,
+      shape: { length: meta.length, pieceLength: meta.pieceLength },
+      pieces,
+      cipherRoot: toHex(rootOfLeaves(await leafHashes(ciphertext))) as Sha256Hex,
+      paymentHash,
+      amount,
+      money: 'sandbox:arena',
+      expiry: Math.floor(arena.nowMs() / 1000) + 120,
+      invoice,
+    }
+    const signed = signQuote(turn.quote?.(quote) ?? quote, identity.secret, aux())
+    const deal = { peer, request, signed, secret }
+    deals.push(deal)
+    peer.send({ t: 'quote', id: request, quote: signed.bytes, sig: signed.sig })
+    await turn.afterQuote?.(deal)
+    if (turn === script) acted()
+  }
+
+  session.attach({
+    joined: (peer) => offer(peer, script.price ?? PRICE, script.gift ?? false),
+    message: (peer, message) => {
+      if (message.t === 'request') void serve(peer, message)
+    },
+  })
+  return {
+    ...member,
+    deals,
+    requests: () => requests,
+    acted: done,
+    offer,
+    settle: (deal) => wallet.settleHoldInvoice(toHex(deal.secret)),
+  }
+}
+
+export const flip = (bytes: Bytes, at = 0): Bytes => {
+  const copy = bytes.slice() as Bytes
+  copy[at] = (copy[at] ?? 0) ^ 1
+  return copy
+}
+export const other = (hex: string): Sha256Hex => toHex(flip(fromHex(hex))) as Sha256Hex
