@@ -1,6 +1,7 @@
 /** The processes of a whole installation on this machine: relay, distributors, devices. Demo and journeys use it. */
 import fs from 'node:fs'
 import path from 'node:path'
+import * as v from 'valibot'
 import type { PartyKey } from '../../web/core/bytes.ts'
 import type { Msat } from '../../web/core/money/msat.ts'
 import { openPlayAccount } from '../../web/edge/release/api.ts'
@@ -12,6 +13,8 @@ import { createPrograms, until, type Program, type Programs } from './processes.
 
 const START_TIMEOUT_MS = 30_000
 const JOIN_TIMEOUT_MS = 45_000
+
+const startedSchema = v.object({ url: v.string(), port: v.number(), admissionLink: v.optional(v.string()) })
 
 export type RelayHandle = {
   readonly dataDir: string
@@ -86,15 +89,16 @@ export async function openHouse(options: HouseOptions): Promise<House> {
   const relayDir = path.join(dir, 'relay')
 
   async function startRelay(port: number): Promise<RelayHandle> {
-    const args = ['relay', '--port', String(port), '--data', relayDir]
+    const args = ['relay', '--json', '--port', String(port), '--data', relayDir]
     args.push('--grant', String(options.grantSats), '--accounts', String(options.accounts))
     if (options.handoverFile !== undefined) args.push('--handover', options.handoverFile)
     const program = programs.satpatch('relay', args)
-    const link = await program.line('its address', START_TIMEOUT_MS, (line) => {
-      const found = /(https?:\/\/[^\s"/]+:(\d+))(?:\/vendor#admit=([\w-]+))?/.exec(line)
-      return found ? { url: found[1] ?? '', port: Number(found[2]), admission: found[3] } : undefined
+    const { url, admissionLink, ...rest } = await program.line('its address', START_TIMEOUT_MS, (line) => {
+      const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), startedSchema), line)
+      return parsed.success ? parsed.output : undefined
     })
-    return { dataDir: relayDir, program, ...link }
+    const admission = admissionLink && new URL(admissionLink).hash.slice('#admit='.length)
+    return { dataDir: relayDir, program, url, port: rest.port, admission }
   }
 
   async function openWallet(connection: string): Promise<Wallet> {
