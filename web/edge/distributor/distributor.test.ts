@@ -171,6 +171,9 @@ describe('a distributor', () => {
     expect(disk.open.filter((store) => store.state === 'destroyed').map((store) => store.meta.name)).toEqual([
       'os-1.bin',
     ])
+    await at.updateSettings({ vendors: 'all' })
+    const back = await until(at, (now) => now.carrying.length === 2)
+    expect(back.evicted).toEqual([]) // it is here again
     await at.stop()
   })
 
@@ -277,6 +280,23 @@ describe('a distributor', () => {
     expect(shown.troubles[0]).toMatch(
       /holds test sats; devices here pay in play sats\. Nobody here can pay you/,
     )
+  })
+
+  test('says once that the relay is away, not again for the wallet that lives there', async () => {
+    const { acme, pool, wallet, make } = world()
+    acme.sign([acme.release('os', '1')])
+    const status = liveCell<{ connected: boolean; trouble?: string }>({
+      connected: false,
+      trouble: 'No connection.',
+    })
+    const at = make()
+    at.setWallet({ ...wallet, status })
+    await at.start()
+    await until(at, (now) => now.troubles.includes('No connection.')) // the relay is there: only the wallet is not
+    pool.connect(false)
+    await until(at, (now) => !now.relay.connected && now.troubles.length === 0)
+    expect(at.get().wallet?.trouble).toBe('No connection.')
+    await at.stop()
   })
 
   test('pauses when asked to on a metered connection, leaves the swarm, and goes on after it', async () => {

@@ -235,6 +235,10 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       const { vendor, vendorName, release } = row
       const record: CarryRecord = { v: 1, vendor, vendorName, release, takenAt: nowMs() }
       await saveCarried(journal, record)
+      if (evicted.some((old) => old.infoHash === infoHash)) {
+        evicted = evicted.filter((old) => old.infoHash !== infoHash)
+        await saveEvicted(journal, evicted)
+      }
       await carry(record)
     }
     tooLarge = todo.noRoom

@@ -49,13 +49,20 @@ export function memoryJournal(): Journal & { readonly records: Map<string, Bytes
   }
 }
 
-export type FakePool = Pool & { readonly published: NostrEvent[]; say(event: NostrEvent): void }
+export type FakePool = Pool & {
+  readonly published: NostrEvent[]
+  say(event: NostrEvent): void
+  connect(connected: boolean): void
+}
 export function fakePool(): FakePool {
   const subscriptions = new Set<{ filters: readonly Filter[]; run: (event: NostrEvent) => void }>()
   const published: NostrEvent[] = []
+  const url = 'ws://relay.test/nostr'
+  const status = liveCell([{ url, connected: true }])
   return {
     published,
-    status: liveCell([{ url: 'ws://relay.test/nostr', connected: true }]),
+    status,
+    connect: (connected) => status.set([{ url, connected }]),
     publish: async (event) => void published.push(event),
     subscribe(filters, run) {
       const entry = { filters, run }

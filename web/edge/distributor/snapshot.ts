@@ -55,7 +55,9 @@ export function buildSnapshot(parts: SnapshotParts): DistributorSnapshot {
   for (const at of carried)
     for (const { seller, price } of parts.others(at.record.release.infoHash))
       lowest.set(seller, msat(Math.min(price, lowest.get(seller) ?? price)))
-  const walletTrouble = parts.wallet?.trouble
+  // While the relay is away that is said once, not again for a wallet which lives there.
+  const away = !parts.relay.connected && parts.wallet?.connected === false
+  const walletTrouble = away ? undefined : parts.wallet?.trouble
   return {
     mode: parts.mode,
     money: parts.config.money,
@@ -81,9 +83,9 @@ export function buildSnapshot(parts: SnapshotParts): DistributorSnapshot {
     troubles: [
       ...parts.troubles,
       ...(walletTrouble ? [walletTrouble] : []),
-      ...new Set(
-        shops.flatMap((shop) => (shop.trouble && shop.trouble !== walletTrouble ? [shop.trouble] : [])),
-      ),
+      ...(away
+        ? []
+        : new Set(shops.flatMap(({ trouble }) => (trouble && trouble !== walletTrouble ? [trouble] : [])))),
     ],
   }
 }
