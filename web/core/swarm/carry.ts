@@ -73,7 +73,7 @@ export function compareWanted(a: CarryItem, b: CarryItem): number {
 /** Plans what stays, what goes and what is fetched, so that whole files fit into `limitBytes`. */
 export function planCarry(items: readonly CarryItem[], limitBytes: number, nowMs: number): CarryPlan {
   const evict: { infoHash: InfoHash; reason: CarryReason }[] = []
-  let kept: CarryItem[] = []
+  const kept: CarryItem[] = []
   for (const item of items.filter((item) => item.held).sort(compareWanted)) {
     if (item.standing === 'unfollowed') evict.push({ infoHash: item.infoHash, reason: 'unfollowed' })
     else if (item.standing === 'withdrawn' && nowMs - item.lastUsefulAtMs >= WITHDRAWN_IDLE_MS)

@@ -6,9 +6,7 @@
 import type { InfoHash, PartyKey, VendorId } from '../../core/bytes.ts'
 import { liveCell } from '../../core/live.ts'
 import { parseEvent } from '../../core/exchange/offer.ts'
-import type { NostrEvent } from '../../core/nostr/event.ts'
 import { RELEASE } from '../../core/nostr/kinds.ts'
-import { readAnnouncement } from '../../core/release/announce.ts'
 import { releaseName, type Release } from '../../core/release/target.ts'
 import {
   planCarry,
@@ -17,18 +15,10 @@ import {
   type CarryReason,
   type CarryStanding,
 } from '../../core/swarm/carry.ts'
-import {
-  noEarnings,
-  recordPaid,
-  recordUpload,
-  releaseSum,
-  roll,
-  type Earnings,
-} from '../../core/swarm/carry-earnings.ts'
+import { releaseSum } from '../../core/swarm/carry-earnings.ts'
 import { isNewer } from '../../core/release/version.ts'
 import { failureText, refresh } from '../release/mirror.ts'
-import { fetchRelayConfig } from '../relay-config.ts'
-import type { ShopSnapshot, Swarm } from '../swarm/api.ts'
+import type { Swarm } from '../swarm/api.ts'
 import type { Wallet } from '../wallet/wallet.ts'
 import type {
   Distributor,
@@ -39,23 +29,22 @@ import type {
   EvictedRow,
 } from './api.ts'
 import { createCarried, type Carried, type CarriedView, type Terms } from './carried.ts'
+import { followVendors } from './following.ts'
 import { hearOthers } from './others.ts'
 import {
   dropCarried,
   EVICTED_ROWS,
   loadCarried,
-  loadEarnings,
   loadEvicted,
-  localDay,
   metadataStore,
   saveCarried,
-  saveEarnings,
   saveEvicted,
   saveSettings,
   type CarryRecord,
 } from './records.ts'
 import { buildSnapshot } from './snapshot.ts'
-import { watchVendor, type ReadVendor, type VendorWatch } from './vendor-watch.ts'
+import { keepTally } from './tally.ts'
+import type { VendorMetadata } from './vendor-watch.ts'
 import { watchWallet } from './wallet-watch.ts'
 
 export { defaultSettings, loadSettings } from './records.ts'
@@ -64,10 +53,9 @@ export { defaultSettings, loadSettings } from './records.ts'
 const SHOW_EVERY_MS = 150
 const TICK_MS = 5_000
 const PLAN_EVERY_MS = 60_000
-const SAVE_EVERY_MS = 1_000
-/** A RELEASE event of an unknown vendor asks the relay for its vendors, at most so often. */
-const CONFIG_EVERY_MS = 10_000
 const PUBLISH_TIMEOUT_MS = 15_000
+
+type Makers = Omit<DistributorParts, 'readVendor'>
 
 /** Makes a distributor; nothing runs before `start`. */
 export function createDistributor(deps: DistributorDeps): Distributor {
@@ -76,36 +64,50 @@ export function createDistributor(deps: DistributorDeps): Distributor {
   const log = deps.log ?? (() => undefined)
 
   let settings = deps.settings
-  let config = deps.config
   let running = false
   let evicted: readonly EvictedRow[] = []
-  let earnings: Earnings = noEarnings(localDay(nowMs()), nowMs())
   let planTrouble: string | undefined
   let tooLarge: readonly string[] = []
-  let configAskedAt = -Infinity
   let relay = { connected: false, sinceMs: nowMs() }
-  const watches = new Map<VendorId, VendorWatch>()
   const carried = new Map<InfoHash, Carried>()
-  const counters = new Map<InfoHash, { uploaded: number }>()
   let wallet: { at: Wallet; watch: ReturnType<typeof watchWallet> } | undefined
   let swarm: Promise<Swarm> | undefined
-  let parts: Promise<DistributorParts> | undefined
+  let parts: Promise<Makers> | undefined
   let endings: (() => void)[] = []
 
-  const others = hearOthers({ pool, self: identity.key, money: config.money, nowMs, onChange: () => show() })
+  const tally = keepTally({ journal, nowMs, log })
+  const following = followVendors({
+    relayUrl: deps.relayUrl,
+    config: deps.config,
+    fetch: deps.fetch,
+    read: deps.parts?.readVendor ?? readFromMirror,
+    follows,
+    carried: () => [...carried.values()].map((at) => at.record.vendor),
+    running: () => running,
+    onChange: () => void plan(),
+    nowMs,
+    log,
+  })
+  const { watches } = following
+  const others = hearOthers({
+    pool,
+    self: identity.key,
+    money: deps.config.money,
+    nowMs,
+    onChange: () => show(),
+  })
   const cell = liveCell<DistributorSnapshot>(snapshot())
 
   // --- starting from what is on disk
 
   const loaded = (async () => {
-    const [records, rows, tally] = await Promise.all([
+    const [records, rows] = await Promise.all([
       loadCarried(journal),
       loadEvicted(journal),
-      loadEarnings(journal, nowMs()),
+      tally.load(),
       makeParts(),
     ])
     evicted = rows
-    earnings = roll(tally, localDay(nowMs()), nowMs())
     for (const record of records) await carry(record)
     show()
   })()
@@ -114,7 +116,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
     show()
   })
 
-  function makeParts(): Promise<DistributorParts> {
+  function makeParts(): Promise<Makers> {
     parts ??= (async () => {
       const given = deps.parts ?? {}
       const [createSwarm, createDownload, createShop] = await Promise.all([
@@ -122,15 +124,18 @@ export function createDistributor(deps: DistributorDeps): Distributor {
         given.createDownload ?? import('../swarm/download.ts').then((module) => module.createDownload),
         given.createShop ?? import('../swarm/shop.ts').then((module) => module.createShop),
       ])
-      const readVendor = given.readVendor ?? readFromMirror
-      return { createSwarm, createDownload, createShop, readVendor }
+      return { createSwarm, createDownload, createShop }
     })()
     return parts
   }
 
   // --- vendors
 
-  const readFromMirror: ReadVendor = async (vendor, floor) => {
+  function follows(vendor: VendorId): boolean {
+    return settings.vendors === 'all' || settings.vendors.includes(vendor)
+  }
+
+  async function readFromMirror(vendor: VendorId, floor: number): Promise<VendorMetadata> {
     const result = await refresh({
       mirrors: [deps.relayUrl],
       vendor,
@@ -142,57 +147,6 @@ export function createDistributor(deps: DistributorDeps): Distributor {
     if (result.tag !== 'ok') throw new Error(failureText(result))
     const { vendorBlock: block, releases, targetsVersion } = result.verified
     return { block, releases, targetsVersion }
-  }
-
-  function follows(vendor: VendorId): boolean {
-    return settings.vendors === 'all' || settings.vendors.includes(vendor)
-  }
-
-  async function followVendors(): Promise<void> {
-    const { readVendor } = await makeParts()
-    const known = new Set<VendorId>(config.vendors.map((vendor) => vendor.id))
-    for (const { record } of carried.values()) known.add(record.vendor)
-    for (const vendor of known) {
-      if (!running || watches.has(vendor) || !follows(vendor)) continue
-      const watch = watchVendor({ vendor, read: readVendor, nowMs })
-      watches.set(vendor, watch)
-      let first = true
-      watch.view.subscribe(() => {
-        if (!first) void plan()
-        first = false
-      })
-      void watch.look()
-    }
-    for (const [vendor, watch] of watches) {
-      if (follows(vendor)) continue
-      watch.stop()
-      watches.delete(vendor)
-    }
-  }
-
-  function hearRelease(event: NostrEvent): void {
-    const announcement = readAnnouncement(event)
-    if (!announcement) return
-    const { vendor } = announcement
-    const watch = watches.get(vendor)
-    if (watch) return watch.hear(event, announcement)
-    if (config.vendors.some((known) => known.id === vendor)) return // not followed
-    if (nowMs() - configAskedAt < CONFIG_EVERY_MS) return
-    void askConfig()
-  }
-
-  async function askConfig(): Promise<void> {
-    configAskedAt = nowMs()
-    try {
-      const next = await fetchRelayConfig(deps.relayUrl, deps.fetch)
-      // Another key or money would be another relay: that needs a new start, and its owner's eye.
-      if (next.money !== config.money) return
-      config = next
-      await followVendors()
-      show()
-    } catch (error) {
-      log('config-failed', { error: text(error) })
-    }
   }
 
   // --- what to carry
@@ -267,7 +221,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
     standing: CarryStanding,
   ): CarryItem {
     const { infoHash, bytes, releasedAt } = record.release
-    const sum = releaseSum(earnings, infoHash)
+    const sum = releaseSum(tally.get(), infoHash)
     return {
       infoHash,
       bytes,
@@ -291,7 +245,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
     await at.destroy()
     await dropCarried(journal, infoHash)
     carried.delete(infoHash)
-    counters.delete(infoHash)
+    tally.forget(infoHash)
     const { bytes } = at.record.release
     const row: EvictedRow = { infoHash, name: releaseName(at.record.release), bytes, at: nowMs(), reason }
     evicted = [row, ...evicted.filter((old) => old.infoHash !== infoHash)].slice(0, EVICTED_ROWS)
@@ -311,7 +265,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
         floor: () => watches.get(record.vendor)?.floor(),
         onFloor: (json) => {
           const event = parseEvent(json)
-          if (event?.kind === RELEASE) hearRelease(event)
+          if (event?.kind === RELEASE) following.hear(event)
         },
         openStore: deps.stores.openStore,
         journal,
@@ -325,7 +279,6 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       termsFor(record),
     )
     carried.set(infoHash, at)
-    counters.set(infoHash, { uploaded: 0 })
     at.view.subscribe((view) => count(infoHash, view))
   }
 
@@ -334,8 +287,8 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       const making = makeParts().then(({ createSwarm }) =>
         createSwarm({
           identity,
-          iceServers: config.iceServers,
-          trackers: [config.trackerUrl],
+          iceServers: deps.config.iceServers,
+          trackers: [deps.config.trackerUrl],
           role: 'distributor',
           log,
         }),
@@ -402,15 +355,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
 
   function count(infoHash: InfoHash, view: CarriedView): void {
     if (view.shop) {
-      earnings = roll(earnings, localDay(nowMs()), nowMs())
-      const before = earnings
-      countUploads(infoHash, view.shop)
-      for (const sale of view.shop.sales) {
-        if (sale.state !== 'paid') continue
-        const { id, buyer, amount } = sale
-        earnings = recordPaid(earnings, { id, buyer, amount, at: nowMs(), infoHash }, sale.pieces)
-      }
-      if (earnings !== before) saveSoon()
+      tally.count(infoHash, view.shop)
       const selling = [...carried.values()].filter((at) => at.view.get().shop?.rateBps).length
       if (settings.uploadBps && Math.max(1, selling) !== sharers) {
         sharers = Math.max(1, selling)
@@ -418,29 +363,6 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       }
     }
     show()
-  }
-
-  function countUploads(infoHash: InfoHash, shop: ShopSnapshot): void {
-    const counter = counters.get(infoHash)
-    if (!counter) return
-    // A shop that was made anew counts from zero again.
-    const more = shop.uploadedBytes - (shop.uploadedBytes < counter.uploaded ? 0 : counter.uploaded)
-    counter.uploaded = shop.uploadedBytes
-    earnings = recordUpload(earnings, more)
-  }
-
-  let saveTimer: ReturnType<typeof setTimeout> | undefined
-  let saving: Promise<void> = Promise.resolve()
-  function saveSoon(): void {
-    saveTimer ??= setTimeout(() => void save(), SAVE_EVERY_MS)
-  }
-  function save(): Promise<void> {
-    clearTimeout(saveTimer)
-    saveTimer = undefined
-    saving = saving
-      .then(() => saveEarnings(journal, earnings))
-      .catch((error: unknown) => log('earnings-not-saved', { error: text(error) }))
-    return saving
   }
 
   // --- showing
@@ -463,11 +385,11 @@ export function createDistributor(deps: DistributorDeps): Distributor {
   function snapshot(): DistributorSnapshot {
     return buildSnapshot({
       mode: mode(),
-      config,
+      config: following.config,
       settings,
       wallet: wallet?.watch.view.get(),
       relay,
-      earnings,
+      earnings: tally.get(),
       evicted,
       carried: [...carried.values()],
       follows,
@@ -493,7 +415,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
     wallet?.watch.stop()
     wallet = undefined
     if (next) {
-      const watch = watchWallet(next, config.money)
+      const watch = watchWallet(next, deps.config.money)
       wallet = { at: next, watch }
       watch.view.subscribe(() => show())
     }
@@ -517,7 +439,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
           if (connected !== relay.connected) relay = { connected, sinceMs: nowMs() }
           show()
         }),
-        pool.subscribe([{ kinds: [RELEASE] }], hearRelease),
+        pool.subscribe([{ kinds: [RELEASE] }], (event) => following.hear(event)),
       )
       let first = true
       if (deps.conditions)
@@ -528,7 +450,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
           }),
         )
       const tick = setInterval(() => {
-        earnings = roll(earnings, localDay(nowMs()), nowMs())
+        tally.roll()
         show()
       }, TICK_MS)
       const planTick = setInterval(() => void plan(), PLAN_EVERY_MS)
@@ -538,7 +460,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       )
       show()
       await loaded
-      await followVendors()
+      following.apply()
       await plan()
     },
 
@@ -547,15 +469,14 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       running = false
       for (const end of endings) end()
       endings = []
-      for (const watch of watches.values()) watch.stop()
-      watches.clear()
+      following.stop()
       others.stop()
       await loaded.catch(() => undefined)
       await (planning = planning.then(applyMode))
       const leaving = swarm
       swarm = undefined
       if (leaving) await leaving.then((at) => at.close()).catch(() => undefined)
-      await save()
+      await tally.save()
       showNow()
     },
 
@@ -566,12 +487,12 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       settings = next
       show()
       await saveSettings(journal, settings)
-      if (running) await followVendors()
+      following.apply()
       await plan()
     },
 
     async refresh() {
-      await Promise.all([askConfig(), ...[...watches.values()].map((watch) => watch.look())])
+      await Promise.all([following.askConfig(), ...[...watches.values()].map((watch) => watch.look())])
     },
   }
 }

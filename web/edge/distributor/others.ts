@@ -9,6 +9,8 @@ import type { Pool } from '../nostr/pool.ts'
 /** Sellers remembered per release; beyond it new ones are not counted. */
 export const SELLERS_HEARD = 200
 
+type Heard = Readonly<{ price: Msat; money: Money; at: number; expiresAtMs: number }>
+
 export interface OthersHeard {
   /** Listens for these releases from now on. */
   listen(infoHashes: readonly InfoHash[]): void
@@ -20,10 +22,7 @@ export interface OthersHeard {
 export function hearOthers(
   deps: Readonly<{ pool: Pool; self: PartyKey; money: Money; nowMs: () => number; onChange: () => void }>,
 ): OthersHeard {
-  const heard = new Map<
-    InfoHash,
-    Map<PartyKey, { price: Msat; money: Money; at: number; expiresAtMs: number }>
-  >()
+  const heard = new Map<InfoHash, Map<PartyKey, Heard>>()
   let listening = ''
   let unsubscribe = (): void => undefined
   return {
@@ -41,7 +40,7 @@ export function hearOthers(
         const infoHash = wanted.find((hash) => event.tags.some((tag) => tag[0] === 'd' && tag[1] === hash))
         const offer = infoHash && readOffer(event, infoHash)
         if (!infoHash || !offer || offer.seller === deps.self) return
-        const sellers = heard.get(infoHash) ?? new Map()
+        const sellers = heard.get(infoHash) ?? new Map<PartyKey, Heard>()
         const before = sellers.get(offer.seller)
         if ((before && before.at > event.created_at) || (!before && sellers.size >= SELLERS_HEARD)) return
         heard.set(infoHash, sellers)
