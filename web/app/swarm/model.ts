@@ -55,6 +55,8 @@ export type SwarmModel = Readonly<{
   threads: readonly Thread[]
   fleet: readonly Cell[]
   perCell: number
+  /** The lanes are the whole fleet, not only who buys. */
+  whole: boolean
   devices: number
   buying: number
   sentence: string
@@ -87,10 +89,17 @@ export function swarmModel(view: ReleaseView, names: Names, seen: string[]): Swa
     lanes,
     threads: threadsOf(view, sellerAt, laneAt),
     ...fleetOf(view.devices),
+    whole: few,
     devices: view.devices.length,
     buying: view.counts.buying,
     sentence: sentenceOf(view, allSellers),
   }
+}
+
+/** Edges with the rate of those that still buy: a device that has everything told its average last. */
+function flowing(view: ReleaseView): ReleaseView['edges'] {
+  const buying = new Set(view.devices.filter((d) => d.state === 'buying').map((d) => d.device))
+  return view.edges.map((edge) => (buying.has(edge.device) ? edge : { ...edge, rateBps: 0 }))
 }
 
 function inOrderSeen<T>(rows: readonly T[], keyOf: (row: T) => string, seen: string[]): T[] {
@@ -103,7 +112,7 @@ function inOrderSeen<T>(rows: readonly T[], keyOf: (row: T) => string, seen: str
 
 function sellersOf(view: ReleaseView, names: Names): SellerRow[] {
   const rates = new Map<string, number>()
-  for (const edge of view.edges) rates.set(edge.seller, (rates.get(edge.seller) ?? 0) + edge.rateBps)
+  for (const edge of flowing(view)) rates.set(edge.seller, (rates.get(edge.seller) ?? 0) + edge.rateBps)
   const rows = view.sellers.map((s): SellerRow => {
     const barred = s.dropped?.startsWith('fraud') ? s.dropped : undefined
     return {
@@ -198,7 +207,7 @@ function threadsOf(
   laneAt: ReadonlyMap<string, number>,
 ): Thread[] {
   const threads = new Map<string, Thread>()
-  for (const edge of view.edges) {
+  for (const edge of flowing(view)) {
     const seller = sellerAt.get(edge.seller)
     const lane = laneAt.get(edge.device)
     if (seller === undefined || lane === undefined) continue

@@ -14,7 +14,7 @@ import type { Seed, Vendor, VendorKeys } from '../../edge/vendor/api.ts'
 import type { Wallet } from '../../edge/wallet/wallet.ts'
 import { words } from '../errors.ts'
 import type { Draft } from './drafts.svelte.ts'
-import type { TabSeed } from './ReleaseLive.svelte'
+import type { TabSeed } from './tab-seed.ts'
 import { sellPolicy, type GiftPolicy } from './settings.ts'
 
 const LOCK = 'satpatch/vendor-seeder'

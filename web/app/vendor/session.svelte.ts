@@ -26,7 +26,7 @@ import { status as shell, type Balance } from '../shell/status.svelte.ts'
 import { drafts, type Draft } from './drafts.svelte.ts'
 import { fetchHandover } from './handover.ts'
 import { idbStore } from './idb-store.ts'
-import type { TabSeed } from './ReleaseLive.svelte'
+import type { TabSeed } from './tab-seed.ts'
 import { Seeding } from './seeding.ts'
 import { keepGifts, loadGifts, type GiftPolicy } from './settings.ts'
 import { openVendorWallet } from './wallet.ts'
@@ -38,7 +38,7 @@ export type Phase =
   /** A one-time address would replace keys that are here. */
   | { tag: 'replace'; code: string; sealed: boolean }
   | { tag: 'open' }
-  | { tag: 'trouble'; words: Words }
+  | { tag: 'trouble'; words: Words; retries?: boolean }
 
 const RETRY_MS = 5000
 const NO_FLEET: FleetView = { devices: [], unenrolled: [], releases: [] }
@@ -107,7 +107,7 @@ export class VendorSession {
         this.config = await fetchRelayConfig(location.origin)
       } catch (error) {
         shell.relay = shell.relay.tag === 'lost' ? shell.relay : { tag: 'lost', sinceMs: Date.now() }
-        this.phase = { tag: 'trouble', words: words(error) }
+        this.phase = { tag: 'trouble', words: words(error), retries: true }
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
       }
     }
@@ -232,22 +232,24 @@ export class VendorSession {
       const wallet = await openVendorWallet(store, this.money)
       this.wallet = wallet
       this.walletTrouble = undefined
-      const refresh = async () => {
-        this.balance = { msat: await wallet.balance(), money: this.money }
-        shell.vendorBalance = this.balance
-      }
       let connected = false
       wallet.status.subscribe((status) => {
-        if (status.connected && !connected) void refresh().catch(() => undefined)
+        if (status.connected && !connected) void this.#readBalance().catch(() => undefined)
         connected = status.connected
       })
-      wallet.onEvent(() => void refresh().catch(() => undefined))
-      void refresh().catch((error: unknown) => (this.walletTrouble = words(error)))
+      wallet.onEvent(() => void this.#readBalance().catch(() => undefined))
+      void this.#readBalance().catch((error: unknown) => (this.walletTrouble = words(error)))
       return wallet
     } catch (error) {
       this.walletTrouble = words(error)
       return undefined
     }
+  }
+
+  async #readBalance(): Promise<void> {
+    if (!this.wallet) return
+    this.balance = { msat: await this.wallet.balance(), money: this.money }
+    shell.vendorBalance = this.balance
   }
 
   get #engine(): Vendor {
@@ -280,6 +282,8 @@ export class VendorSession {
   async accept(id: string, name: string, fundMsat: Msat): Promise<void> {
     const { wallet } = this
     await this.#engine.accept(id, wallet === undefined ? { name, fundMsat } : { name, fundMsat, wallet })
+    // Moving an allowance out is no payment: no event tells of it.
+    void this.#readBalance().catch(() => undefined)
   }
 
   /** Pays the invoice that a waiting device shows. */
