@@ -5,12 +5,10 @@
 import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { sha256Hex, utf8 } from '../../web/core/bytes.ts'
 import { msat } from '../../web/core/money/msat.ts'
 import type { ReleaseView } from '../../web/core/rollout/fleet.ts'
 import type { Release } from '../../web/core/release/target.ts'
-import type { Seed } from '../../web/edge/vendor/api.ts'
 import { generateSecrets, serializeSecrets } from '../../web/edge/vendor/keys-file.ts'
 import { openHouse } from '../support/house.ts'
 import { ProgramError, until } from '../support/processes.ts'
@@ -18,9 +16,9 @@ import { root } from '../support/run.ts'
 import { openVendor, random, type VendorHost } from '../support/vendor-host.ts'
 import { HELP, parseFlags, UsageError, type Flags } from './flags.ts'
 import { chosenFile, makeArchive, type Material } from './material.ts'
-import { before, deviceOutcome, sellerOutcome, type Before } from './outcome.ts'
+import { openBooks, viewOf } from './outcome.ts'
 import { demandPort, freshDir, furnish, HARDWARE, type Stage } from './stage.ts'
-import { judge, type Verdict } from './verdict.ts'
+import type { Verdict } from './verdict.ts'
 import { liveScreen, megabytes, plainScreen, sats, table, type Screen } from './view.ts'
 
 const VERSION = '1.0.0'
@@ -29,8 +27,6 @@ const GRANT_SATS = 10_000_000
 /** How long a release may take: a while, and as long as a slow disk under many processes needs. */
 const PATIENCE_MS = 180_000
 const SLOWEST_BPS = 500_000
-/** Payments that are still open when a device is healthy settle within this. */
-const SETTLE_TIMEOUT_MS = 30_000
 const LOG_LINES = 15
 
 type Say = (line: string) => void
@@ -117,11 +113,14 @@ async function firstRelease(
   say: Say,
   signal: AbortSignal,
 ): Promise<Verdict> {
-  const { host, devices, distributors } = stage
-  const sellers = [...distributors, { key: host.keys.nostr.key, name: 'vendor', wallet: host.wallet }]
-  const beforeOf = new Map<string, Before>()
-  for (const party of [...devices, ...sellers]) beforeOf.set(party.key, await before(party.wallet))
-
+  const { host } = stage
+  const books = await openBooks({
+    host,
+    relayUrl: stage.house.relay.url,
+    devices: stage.devices,
+    distributors: stage.distributors,
+    funded: stage.refills.paid,
+  })
   say(`Publishing ${material.name}, ${megabytes(material.bytes)}…`)
   const { release, seed } = await host.ship(material.file, {
     product: productOf(material.name),
@@ -132,18 +131,8 @@ async function firstRelease(
   })
   await allHealthy(stage, release, signal)
 
-  // The last payments may settle a moment after the last device is healthy.
-  let verdict = await gather(stage, release, seed, sellers, beforeOf)
-  const end = performance.now() + SETTLE_TIMEOUT_MS
-  while (!verdict.ok && performance.now() < end && !signal.aborted) {
-    await delay(500)
-    verdict = await gather(stage, release, seed, sellers, beforeOf)
-  }
-  return verdict
+  return books.balanced(release, seed, signal)
 }
-
-const viewOf = (host: VendorHost, release: Release): ReleaseView | undefined =>
-  host.vendor.fleet.get().releases.find((view) => view.release.path === release.path)
 
 /** Until every device is healthy and has reported; a device that ends otherwise is the judge's to tell. */
 async function allHealthy(stage: Stage, release: Release, signal: AbortSignal): Promise<void> {
@@ -177,72 +166,15 @@ async function allHealthy(stage: Stage, release: Release, signal: AbortSignal): 
   if (signal.aborted) throw new ProgramError('Stopped before every device was healthy.')
 }
 
-async function gather(
-  stage: Stage,
-  release: Release,
-  seed: Seed,
-  sellers: readonly Pick<Stage['distributors'][number], 'key' | 'name' | 'wallet'>[],
-  beforeOf: ReadonlyMap<string, Before>,
-): Promise<Verdict> {
-  const { host, devices, refills, house } = stage
-  const status = host.vendor.status.get()
-  const view = viewOf(host, release)
-  if (status.tag !== 'ready' || view === undefined)
-    throw new ProgramError('The vendor engine lost the release.')
-  const earlier = (key: string): Before => {
-    const found = beforeOf.get(key)
-    if (found === undefined)
-      throw new ProgramError(`Nobody looked at the wallet of ${key} before the release.`)
-    return found
-  }
-  const uploaded = (key: string): number =>
-    key === host.keys.nostr.key
-      ? seed.shop.get().uploadedBytes
-      : view.edges.filter((edge) => edge.seller === key).reduce((sum, edge) => sum + edge.bytes, 0)
-  return judge({
-    release: {
-      name: release.product,
-      version: release.version,
-      sha256: release.sha256,
-      bytes: release.bytes,
-    },
-    devices: await Promise.all(
-      view.devices.flatMap((row) => {
-        const device = devices.find(({ key }) => key === row.device)
-        if (device === undefined) return []
-        const fundedMsat = refills.paid(device.key)
-        return deviceOutcome({
-          device,
-          row,
-          release,
-          relayUrl: house.relay.url,
-          vendor: status.vendor,
-          before: earlier(device.key),
-          fundedMsat,
-        })
-      }),
-    ),
-    sellers: await Promise.all(
-      sellers.map((seller) =>
-        sellerOutcome(
-          seller,
-          earlier(seller.key),
-          uploaded(seller.key),
-          seller.key === host.keys.nostr.key ? refills.paid() : 0,
-        ),
-      ),
-    ),
-  })
-}
-
 /** A product's name as releases want it, from a file's name. */
 function productOf(fileName: string): string {
   const plain = path
     .parse(fileName)
     .name.toLowerCase()
     .normalize('NFKD')
+    .replaceAll(/\p{M}+/gu, '')
     .replaceAll(/[^a-z0-9._-]+/g, '-')
-    .replace(/^[^a-z0-9]+/, '')
+    .replaceAll(/^[^a-z0-9]+|[^a-z0-9]+$/g, '')
   return plain.slice(0, 64) || 'demo'
 }
 

@@ -2,18 +2,24 @@
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import { pipeline } from 'node:stream/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fromHex, type PartyKey, type VendorId } from '../../web/core/bytes.ts'
 import { verifyReceipt } from '../../web/core/exchange/quote.ts'
 import { openBlob, type ReceiptsBlob } from '../../web/core/rollout/report-blob.ts'
-import type { DeviceRelease } from '../../web/core/rollout/fleet.ts'
+import type { DeviceRelease, ReleaseView } from '../../web/core/rollout/fleet.ts'
 import type { Release } from '../../web/core/release/target.ts'
 import { fetchBlob } from '../../web/edge/release/mirror.ts'
 import type { Transaction, Wallet } from '../../web/edge/wallet/wallet.ts'
+import type { Seed } from '../../web/edge/vendor/api.ts'
 import { installedFile, type DeviceHandle } from '../support/house.ts'
-import type { DeviceOutcome, SellerOutcome } from './verdict.ts'
+import type { VendorHost } from '../support/vendor-host.ts'
+import { judge, type DeviceOutcome, type Verdict } from './verdict.ts'
 
 const HISTORY_PAGE = 200
 const MAX_PAGES = 500
+/** Payments that are still open when a device is healthy settle within this. */
+const SETTLE_TIMEOUT_MS = 30_000
+const AGAIN_MS = 500
 
 /** All of a wallet's settled transactions. */
 export async function settled(wallet: Wallet): Promise<Transaction[]> {
@@ -53,7 +59,7 @@ async function receiptsOf(
   return blob
 }
 
-export type DeviceSources = Readonly<{
+type DeviceSources = Readonly<{
   device: DeviceHandle
   row: DeviceRelease
   release: Release
@@ -64,7 +70,7 @@ export type DeviceSources = Readonly<{
   fundedMsat: number
 }>
 
-export async function deviceOutcome(sources: DeviceSources): Promise<DeviceOutcome> {
+async function deviceOutcome(sources: DeviceSources): Promise<DeviceOutcome> {
   const { device, row, release } = sources
   const blob = await receiptsOf(sources.relayUrl, sources.vendor, row.report)
   const [balance, all] = await Promise.all([device.wallet.balance(), settled(device.wallet)])
@@ -102,18 +108,87 @@ export async function deviceOutcome(sources: DeviceSources): Promise<DeviceOutco
   }
 }
 
-export async function sellerOutcome(
-  seller: Readonly<{ key: PartyKey; name: string; wallet: Wallet }>,
-  earlier: Before,
-  uploadedBytes: number,
-  /** Moved out of the account for other reasons. */
-  movedOutMsat: number,
-): Promise<SellerOutcome> {
-  const balance = await seller.wallet.balance()
+type Party = Readonly<{ key: PartyKey; name: string; wallet: Wallet }>
+
+export type BooksOptions = Readonly<{
+  host: VendorHost
+  relayUrl: string
+  devices: readonly DeviceHandle[]
+  distributors: readonly Party[]
+  /** Msat that the vendor has paid since to one device, or to all. */
+  funded: (device?: PartyKey) => number
+}>
+
+export interface Books {
+  judge(release: Release, seed?: Seed): Promise<Verdict>
+  /** Judges again until all is well or payments have had their time. */
+  balanced(release: Release, seed?: Seed, signal?: AbortSignal): Promise<Verdict>
+}
+
+export const viewOf = (host: VendorHost, release: Release): ReleaseView | undefined =>
+  host.vendor.fleet.get().releases.find((view) => view.release.path === release.path)
+
+/** Notes what every wallet holds now, before a release. */
+export async function openBooks(options: BooksOptions): Promise<Books> {
+  const { host, devices, distributors, funded } = options
+  const vendorKey = host.keys.nostr.key
+  const sellers: Party[] = [...distributors, { key: vendorKey, name: 'vendor', wallet: host.wallet }]
+  const notes = new Map<string, Before>()
+  for (const party of [...devices, ...sellers]) notes.set(party.key, await before(party.wallet))
+  const earlier = (key: string): Before => {
+    const found = notes.get(key)
+    if (found === undefined) throw new Error(`Nobody looked at the wallet of ${key} before the release.`)
+    return found
+  }
+
+  async function judgeNow(release: Release, seed?: Seed): Promise<Verdict> {
+    const status = host.vendor.status.get()
+    const view = viewOf(host, release)
+    if (status.tag !== 'ready' || view === undefined) throw new Error('The vendor engine lost the release.')
+    const devicesDone = view.devices.flatMap((row) => {
+      const device = devices.find(({ key }) => key === row.device)
+      if (device === undefined) return []
+      return deviceOutcome({
+        device,
+        row,
+        release,
+        relayUrl: options.relayUrl,
+        vendor: status.vendor,
+        before: earlier(device.key),
+        fundedMsat: funded(device.key),
+      })
+    })
+    const sellersDone = sellers.map(async ({ key, name, wallet }) => {
+      const sold = view.edges.filter((edge) => edge.seller === key).reduce((sum, edge) => sum + edge.bytes, 0)
+      const paidOut = key === vendorKey ? funded() : 0
+      return {
+        id: key,
+        name,
+        earnedMsat: (await wallet.balance()) + paidOut - earlier(key).balance,
+        uploadedBytes: key === vendorKey && seed ? seed.shop.get().uploadedBytes : sold,
+      }
+    })
+    return judge({
+      release: {
+        name: release.product,
+        version: release.version,
+        sha256: release.sha256,
+        bytes: release.bytes,
+      },
+      devices: await Promise.all(devicesDone),
+      sellers: await Promise.all(sellersDone),
+    })
+  }
+
   return {
-    id: seller.key,
-    name: seller.name,
-    earnedMsat: balance + movedOutMsat - earlier.balance,
-    uploadedBytes,
+    judge: judgeNow,
+    async balanced(release, seed, signal) {
+      const end = performance.now() + SETTLE_TIMEOUT_MS
+      for (;;) {
+        const verdict = await judgeNow(release, seed)
+        if (verdict.ok || performance.now() > end || signal?.aborted) return verdict
+        await delay(AGAIN_MS)
+      }
+    },
   }
 }
