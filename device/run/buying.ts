@@ -10,7 +10,7 @@ import { proveFile } from '../install/installer.ts'
 import type { Logger } from '../log.ts'
 import { StorageError } from '../storage/errors.ts'
 import type { Funds } from './funds.ts'
-import type { Jobs } from './jobs.ts'
+import { addWritten, type Jobs } from './jobs.ts'
 import { BUILT_AT_S, type Ports } from './ports.ts'
 import { artifactPath, capOf, PurchaseError, type Purchase } from './purchase.ts'
 import type { RecordKeeper } from './record.ts'
@@ -106,10 +106,7 @@ export function createBuying(deps: BuyingDeps): Buying {
         return 0
       } catch (error) {
         if (signal.aborted) return 0
-        log.warn(
-          { reason: error instanceof Error ? error.message : String(error) },
-          'the purchase is interrupted',
-        )
+        log.debug({ err: error }, 'the purchase is interrupted')
         await jobs.apply(job, { tag: 'held', wait: await waitFor(error, release) })
         return ports.retryMs
       }
@@ -162,10 +159,13 @@ export function createBuying(deps: BuyingDeps): Buying {
 
     async function count(): Promise<void> {
       const missing = purchase.missingBytes()
-      const used = counted - missing
+      const used = Math.max(0, counted - missing)
+      const written = purchase.takeWritten()
       counted = missing
-      if (used <= 0 || config.bytesPerDay === undefined) return
-      await keeper.update((record) => addBytes(record, used, ports.nowMs()))
+      if (used === 0 && written === 0) return
+      await keeper.update((record) =>
+        addWritten(addBytes(record, used, ports.nowMs()), job.release.path, written),
+      )
     }
 
     let reflecting = Promise.resolve()

@@ -27,6 +27,13 @@ export function createJobs(keeper: RecordKeeper, writtenBy: (job: Job) => number
   }
 }
 
+/** Counted over all runs, for the report; releases that are forgotten are forgotten here too. */
+export function addWritten(record: DeviceRecord, path: string, bytes: number): DeviceRecord {
+  const known = new Set(record.jobs.map((job) => job.release.path))
+  const kept = Object.fromEntries(Object.entries(record.written).filter(([of]) => known.has(of)))
+  return { ...record, written: { ...kept, [path]: (kept[path] ?? 0) + bytes } }
+}
+
 /** What else is true from the same moment on, and so is written in the same write. */
 function withSideEffects(
   record: DeviceRecord,
@@ -36,10 +43,8 @@ function withSideEffects(
 ): DeviceRecord {
   switch (event.tag) {
     case 'proven': {
-      const before = record.written[release.path] ?? 0
       const job = record.jobs.find((one) => one.release.path === release.path)
-      const now = job === undefined ? 0 : writtenBy(job)
-      return { ...record, written: { ...record.written, [release.path]: before + now } }
+      return job === undefined ? record : addWritten(record, release.path, writtenBy(job))
     }
     case 'passed': {
       const { version, path, sha256 } = release

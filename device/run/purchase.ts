@@ -25,7 +25,7 @@ import { asEventLog, type Logger } from '../log.ts'
 import { writeDurably } from '../storage/durable.ts'
 import { errnoOf, StorageError, storageError } from '../storage/errors.ts'
 import type { NodeJournal } from '../storage/journal.ts'
-import { countPieces, openPieceStore } from '../storage/piece-store.ts'
+import { countPieces, hasPiece, openPieceStore } from '../storage/piece-store.ts'
 import type { Ports } from './ports.ts'
 
 /** The message is for the device's owner; the purchase is tried again. */
@@ -51,8 +51,8 @@ export interface Purchase {
   readonly meta: Metainfo
   readonly store: PieceStore
   readonly snapshot: Live<DownloadSnapshot | undefined>
-  /** Bytes written for this release by this process, ciphertext included. */
-  written(): number
+  /** Bytes written for this release since the last call, ciphertext included. */
+  takeWritten(): number
   missingBytes(): number
   /**
    * Buys until all pieces are there ('complete'), the signal ends it ('stopped') or the disk fails (throws
@@ -84,6 +84,7 @@ export async function openPurchase(
   const meta = await metainfoOf(deps, release)
   const store = sealed ? sealedStore(meta) : await openPieceStore(artifactPath(config.dataDir, release), meta)
   const journalBefore = deps.journal.bytesWritten
+  let taken = 0
 
   // The download reports a failing disk as one reason among others; here it is told apart, and taken up again.
   let trouble: StorageError | undefined
@@ -191,8 +192,16 @@ export async function openPurchase(
     meta,
     store,
     snapshot,
-    written: () => store.bytesWritten + deps.journal.bytesWritten - journalBefore,
-    missingBytes: () => Math.min(release.bytes, (meta.pieces - countPieces(store.have)) * meta.pieceLength),
+    takeWritten() {
+      const total = store.bytesWritten + deps.journal.bytesWritten - journalBefore
+      const since = total - taken
+      taken = total
+      return since
+    },
+    missingBytes() {
+      const short = hasPiece(store.have, meta.pieces - 1) ? 0 : meta.pieces * meta.pieceLength - meta.length
+      return (meta.pieces - countPieces(store.have)) * meta.pieceLength - short
+    },
     async buy(wallet, signal) {
       try {
         const running = await begin(wallet)

@@ -84,7 +84,6 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
   const vendorKey = (): PartyKey | undefined => looker.verified.get()?.vendorBlock.nostr ?? joining?.nostr
 
   const funds = createFunds({ ports, log: log.child({ part: 'wallet' }), onChange: () => refreshView(true) })
-  if (config.walletConnection !== undefined) await funds.open(config.walletConnection)
 
   let swarm: Promise<Swarm> | undefined
   const swarmLog = log.child({ part: 'swarm' })
@@ -108,7 +107,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     signal,
     onSettled: (job) => jobs.apply(job, { tag: 'settled' }),
   })
-  const jobs = createJobs(keeper, (job) => purchases.opened(job)?.written() ?? 0)
+  const jobs = createJobs(keeper, (job) => purchases.opened(job)?.takeWritten() ?? 0)
 
   const view: ViewDeps = {
     config,
@@ -276,6 +275,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
       isOpen: (job) => purchases.opened(job) !== undefined,
     })
 
+  if (config.walletConnection !== undefined) await funds.open(config.walletConnection)
   let before = keeper.get()
   const stops = [
     keeper.subscribe((record) => {
