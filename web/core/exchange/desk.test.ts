@@ -36,7 +36,7 @@ const anyEvent = fc.oneof(
   {
     weight: 8,
     arbitrary: fc.record({
-      tag: fc.constantFrom('sent', 'failed', 'locked', 'settled', 'settled', 'cancelled'),
+      tag: fc.constantFrom('began', 'sent', 'sent', 'failed', 'locked', 'settled', 'settled', 'cancelled'),
       sale: fc.nat({ max: 9 }),
     }),
   },
@@ -55,6 +55,7 @@ type Entry = {
   bytes: number
   amount: number
   unproven: boolean
+  begun: boolean
   sent: boolean
   state: 'open' | 'settled' | 'never sent' | 'lapsed' | 'given'
 }
@@ -103,11 +104,22 @@ describe('the seller’s desk', () => {
             if (amount === 0 && policy.price > 0) gifted.add(buyer)
             else expect(amount).toBe(priceOf(bytes, policy.price))
             const unproven = !settledKeys.has(buyer) && !policy.approved.includes(buyer)
-            sales.push({ id, peer, request, bytes, amount, unproven, sent: false, state: 'open' })
+            sales.push({
+              id,
+              peer,
+              request,
+              bytes,
+              amount,
+              unproven,
+              begun: false,
+              sent: false,
+              state: 'open',
+            })
           } else if (event.tag === 'left') {
             step(desk, { tag: 'left', peer: `p${event.peer}`, buyer: key(event.peer) }, nowMs)
             for (const sale of sales)
-              if (sale.peer === event.peer && sale.state === 'open' && !sale.sent) sale.state = 'never sent'
+              if (sale.peer === event.peer && sale.state === 'open' && !sale.sent)
+                sale.state = sale.begun ? 'lapsed' : 'never sent'
           } else if (event.tag === 'tick') {
             nowMs += event.afterMs
             for (const effect of step(desk, { tag: 'tick' }, nowMs)) {
@@ -122,7 +134,7 @@ describe('the seller’s desk', () => {
             for (const effect of step(desk, { tag: 'cancelled', peer, request: sale.request }, nowMs)) {
               const gone = sales.find((at) => effect.tag === 'forget' && at.id === effect.sale.id) as Entry
               expect(gone.state).toBe('open')
-              gone.state = gone.sent ? 'lapsed' : 'never sent'
+              gone.state = gone.begun ? 'lapsed' : 'never sent'
             }
           } else {
             const sale = sales[event.sale]
@@ -132,11 +144,13 @@ describe('the seller’s desk', () => {
             if ((event.tag === 'locked' || event.tag === 'settled') && !sale.sent) continue
             const { id } = sale
             const effects =
-              event.tag === 'sent'
-                ? step(desk, { tag: 'sent', id, expiresAtMs: nowMs + EXPIRY_MS }, nowMs)
-                : event.tag === 'failed'
-                  ? step(desk, { tag: 'failed', id, code: 'wallet' }, nowMs)
-                  : step(desk, { tag: event.tag === 'locked' ? 'locked' : 'settled', id }, nowMs)
+              event.tag === 'began'
+                ? step(desk, { tag: 'began', id }, nowMs)
+                : event.tag === 'sent'
+                  ? step(desk, { tag: 'sent', id, expiresAtMs: nowMs + EXPIRY_MS }, nowMs)
+                  : event.tag === 'failed'
+                    ? step(desk, { tag: 'failed', id, code: 'wallet' }, nowMs)
+                    : step(desk, { tag: event.tag === 'locked' ? 'locked' : 'settled', id }, nowMs)
             const tags = effects.map((effect) => effect.tag)
             if (event.tag === 'settled') {
               expect(tags).toEqual(sale.state === 'settled' ? [] : ['give-key'])
@@ -144,8 +158,9 @@ describe('the seller’s desk', () => {
               settledKeys.add(key(sale.peer))
             }
             if (event.tag === 'locked') expect(tags).toEqual(sale.state === 'settled' ? [] : ['settle'])
+            if (event.tag === 'began' && sale.state === 'open' && !sale.sent) sale.begun = true
             if (event.tag === 'sent' && sale.state === 'open' && !sale.sent) {
-              sale.sent = true
+              sale.sent = sale.begun = true
               expect(tags).toEqual(sale.amount === 0 ? ['give-key'] : [])
               if (sale.amount === 0) sale.state = 'given'
             }

@@ -34,6 +34,8 @@ export type Sale = {
   readonly at: number
   /** Its bytes count in the pool of keys that had not settled when it was asked for. */
   unproven: boolean
+  /** Ciphertext is on its way: from here on giving up is not free. */
+  begun: boolean
   state: 'preparing' | 'waiting' | 'locked' | 'paid' | 'given' | 'expired' | 'cancelled' | 'failed'
   expiresAtMs: number
 }
@@ -65,6 +67,7 @@ export type DeskEvent =
       pieces: readonly number[]
       has: (piece: number) => boolean
     }
+  | { tag: 'began'; id: SaleId }
   | { tag: 'sent'; id: SaleId; expiresAtMs: number }
   | { tag: 'failed'; id: SaleId; code: RefusalCode }
   | { tag: 'cancelled'; peer: PeerId; request: number }
@@ -124,11 +127,17 @@ export function step(desk: Desk, event: DeskEvent, nowMs: number): DeskEffect[] 
   switch (event.tag) {
     case 'asked':
       return asked(desk, event, nowMs)
+    case 'began': {
+      const sale = desk.sales.get(event.id)
+      if (sale?.state === 'preparing') sale.begun = true
+      return []
+    }
     case 'sent': {
       const sale = desk.sales.get(event.id)
       if (sale?.state !== 'preparing') return []
       desk.uploadedBytes += sale.bytes
       sale.expiresAtMs = event.expiresAtMs
+      sale.begun = true
       if (sale.amount > 0) {
         sale.state = 'waiting'
         return []
@@ -149,7 +158,7 @@ export function step(desk: Desk, event: DeskEvent, nowMs: number): DeskEffect[] 
       )
       if (sale === undefined || (sale.state !== 'preparing' && sale.state !== 'waiting')) return []
       // What was sent stays on the buyer's account: giving up is free only before the ciphertext is out.
-      if (sale.state === 'waiting') account(desk, sale.buyer).debtBytes += sale.bytes
+      if (sale.begun && sale.amount > 0) account(desk, sale.buyer).debtBytes += sale.bytes
       close(desk, sale, 'cancelled')
       return [{ tag: 'forget', sale }]
     }
@@ -174,7 +183,8 @@ export function step(desk: Desk, event: DeskEvent, nowMs: number): DeskEffect[] 
     }
     case 'left':
       for (const sale of desk.sales.values()) {
-        if (sale.peer === event.peer && sale.state === 'preparing') close(desk, sale, 'failed')
+        if (sale.peer === event.peer && sale.state === 'preparing')
+          close(desk, sale, sale.begun ? 'cancelled' : 'failed')
       }
       if ((desk.accounts.get(event.buyer)?.giftBytes ?? 0) === 0) desk.gifted.delete(event.buyer)
       return []
@@ -234,6 +244,7 @@ function asked(desk: Desk, event: Extract<DeskEvent, { tag: 'asked' }>, nowMs: n
     amount: gift ? ZERO : priceOf(bytes, desk.policy.price),
     at: nowMs,
     unproven,
+    begun: false,
     state: 'preparing',
     expiresAtMs: Number.POSITIVE_INFINITY,
   }
@@ -246,7 +257,6 @@ const isOpen = (sale: Sale): boolean =>
 
 /** Ends a sale and takes its bytes off the books; of an unproven key's pool only what was paid or never sent comes back. */
 function close(desk: Desk, sale: Sale, state: 'paid' | 'given' | 'expired' | 'cancelled' | 'failed'): void {
-  const wasOut = sale.state === 'waiting' || sale.state === 'locked'
   const wasOpen = isOpen(sale)
   sale.state = state
   if (sale.amount === 0) return
@@ -255,7 +265,7 @@ function close(desk: Desk, sale: Sale, state: 'paid' | 'given' | 'expired' | 'ca
     desk.unpaidBytes -= sale.bytes
     of.unpaidBytes -= sale.bytes
   }
-  const spent = wasOut && (state === 'expired' || state === 'cancelled')
+  const spent = sale.begun && (state === 'expired' || state === 'cancelled')
   if (!sale.unproven || spent) return
   sale.unproven = false
   desk.unprovenBytes -= sale.bytes

@@ -102,6 +102,7 @@ class RunningDownload implements Download {
   #resolveComplete: () => void = () => undefined
   #resolveSettled: () => void = () => undefined
   #running = false
+  #stage: 'resuming' | 'buying' | 'complete' | 'settled' = 'resuming'
   #disk: string | undefined
   #stops: (() => void)[] = []
   #showTimer: ReturnType<typeof setTimeout> | undefined
@@ -138,6 +139,7 @@ class RunningDownload implements Download {
   async start(): Promise<void> {
     if (this.#running) return
     this.#running = true
+    this.#stage = 'resuming'
     this.#receipts.length = this.#rows.length = 0
     for (const kept of [this.#peers, this.#byQuote, this.#used]) kept.clear()
     const { wallet, policy, identity } = this.#deps
@@ -151,6 +153,7 @@ class RunningDownload implements Download {
       if (((have[piece >> 3] ?? 0) >> (7 - (piece & 7))) & 1) there.push(piece)
     this.#step({ tag: 'stored', pieces: there })
     await this.#resume()
+    this.#stage = 'buying'
     this.#stops.push(
       this.#session.attach({
         joined: (peer) => this.#joined(peer),
@@ -735,14 +738,23 @@ class RunningDownload implements Download {
 
   #show(): void {
     const { tag } = buyers.outlook(this.#buyer, this.#deps.nowMs())
-    if (tag === 'complete') {
-      this.#resolveComplete()
-      if (![...this.#buyer.windows.values()].some((window) => !window.elsewhere)) this.#resolveSettled()
-    }
+    if (tag === 'complete') this.#finish()
     this.#showTimer ??= setTimeout(() => {
       this.#showTimer = undefined
       if (this.#running) this.#cell.set(this.#snapshot())
     }, SHOW_MS)
+  }
+
+  /** The sums are there to be read before anybody hears that it is over. */
+  #finish(): void {
+    const open = [...this.#buyer.windows.values()].some((window) => !window.elsewhere)
+    const stage = open ? 'complete' : 'settled'
+    if (!this.#running || this.#stage === 'resuming' || this.#stage === stage || this.#stage === 'settled')
+      return
+    this.#stage = stage
+    this.#cell.set(this.#snapshot())
+    this.#resolveComplete()
+    if (!open) this.#resolveSettled()
   }
 
   #snapshot(): DownloadSnapshot {

@@ -77,6 +77,13 @@ export class Peer {
       if (this.#key === undefined && !this.#plain) this.drop('did not prove its key in time')
     }, PROOF_TIMEOUT_MS)
     wire.use(this.#extension())
+    // Not the extension's own hook: that one is silent for a peer without it.
+    wire.on('extended', (name: string | number, handshake: { m?: Record<string, number> }) => {
+      if (name === 'handshake') this.#onExtendedHandshake(handshake)
+    })
+    wire.on('handshake', (_hash: string, _id: string, extensions: { extended?: boolean }) => {
+      if (extensions.extended !== true) this.#onExtendedHandshake({})
+    })
     const haves = () => context.events.haves(this, this.haves())
     wire.on('bitfield', haves)
     wire.on('have-all', haves)
@@ -176,12 +183,8 @@ export class Peer {
   }
 
   #extension(): new (wire: Wire) => WireExtension {
-    const onHandshake = (handshake: { m?: Record<string, number> }) => this.#onExtendedHandshake(handshake)
     const onFrame = (frame: Uint8Array) => this.#onFrame(frame)
     class Extension implements WireExtension {
-      onExtendedHandshake(handshake: { m?: Record<string, number> }): void {
-        onHandshake(handshake)
-      }
       onMessage(frame: Uint8Array): void {
         onFrame(frame)
       }
@@ -191,6 +194,7 @@ export class Peer {
   }
 
   #onExtendedHandshake(handshake: { m?: Record<string, number> }): void {
+    if (this.#mine !== undefined || this.#plain) return
     if (handshake.m?.[EXTENSION] === undefined) {
       this.#plain = true
       // webtorrent keeps deciding that nothing is selected; whether we want pieces is ours to say.

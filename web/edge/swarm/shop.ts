@@ -297,6 +297,7 @@ class RunningShop implements Shop {
     invoicing.catch(() => undefined)
     const plain = await this.#read(sale)
     if (plain === undefined) return this.#step({ tag: 'failed', id: sale.id, code: 'missing' })
+    this.#step({ tag: 'began', id: sale.id })
     peer.send({ t: 'leaves', id: sale.request, leaves: plain.leaves })
     const ciphertext = await cryptWindow(secret, sale.id, plain.bytes)
     await this.#stream(peer, sale, ciphertext)
@@ -342,7 +343,7 @@ class RunningShop implements Shop {
 
   async #stream(peer: Peer, sale: desks.Sale, ciphertext: Bytes): Promise<void> {
     const { uploadBps } = this.#policy
-    for (let at = 0; at < ciphertext.length && !peer.gone; at += FRAME) {
+    for (let at = 0; at < ciphertext.length && !peer.gone && sale.state === 'preparing'; at += FRAME) {
       const bytes = ciphertext.subarray(at, at + FRAME)
       peer.send({ t: 'data', id: sale.request, at, bytes })
       this.#meter.bytes += bytes.length
