@@ -15,6 +15,7 @@ test('runs are drawn exactly, the last one too', () => {
 
 test('a map never draws more than its bound, and drops no piece', () => {
   expect(grid(192, 24)).toEqual({ columns: 24, rows: 8, perSquare: 1, squares: 192 })
+  expect(grid(1, 24)).toEqual({ columns: 24, rows: 1, perSquare: 1, squares: 1 })
   expect(grid(MAX_SQUARES, 40).perSquare).toBe(1)
   const big = grid(MAX_SQUARES + 1, 40)
   expect(big.perSquare).toBe(2)

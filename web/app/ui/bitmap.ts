@@ -29,12 +29,12 @@ export const MAX_SQUARES = 1200
 
 export type Grid = { columns: number; rows: number; perSquare: number; squares: number }
 
-/** Squares for `pieces`, about `columns` a row: each stands for the same number of pieces. */
+/** Squares for `pieces`, `columns` a row: each stands for the same number of pieces. */
 export function grid(pieces: number, columns: number): Grid {
   const perSquare = Math.max(1, Math.ceil(pieces / MAX_SQUARES))
   const squares = Math.ceil(pieces / perSquare)
-  const across = Math.max(1, Math.min(columns, squares))
-  return { columns: across, rows: Math.ceil(squares / across), perSquare, squares }
+  // Few pieces leave the row half empty: a square is always of the same size.
+  return { columns, rows: Math.max(1, Math.ceil(squares / columns)), perSquare, squares }
 }
 
 /** Unit squares with a gap, of those indices that `is` true for. */

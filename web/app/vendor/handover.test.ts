@@ -23,6 +23,7 @@ test('anything else that answers is no handover', async () => {
     [200, {}],
     [200, { backup: 7 }],
     [404, 'no'],
+    [404, { error: { code: 'not-found', message: 'There is nothing at this address.' } }],
   ] as const) {
     await expect(fetchHandover('code', answering(status, body))).rejects.toMatchObject({
       code: 'bad-handover',
