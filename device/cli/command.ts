@@ -120,6 +120,9 @@ export function findCommand(
   )
 }
 
+/** Values by these names are whole numbers. */
+const NUMBERS = new Set(['PORT', 'N', 'SATS', 'MSAT_PER_MIB', 'MIB', 'KIB_PER_S', 'SECONDS'])
+
 /** @throws CliError */
 export function parseFlags(
   command: Command,
@@ -157,6 +160,9 @@ export function parseFlags(
     if (token.value === undefined || (!token.inlineValue && token.value.startsWith('--'))) {
       throw usage(`--${token.name} needs a value: --${token.name} ${flag.value}.`)
     }
+    if (NUMBERS.has(flag.value) && !isCount(token.value)) {
+      throw usage(`--${token.name} must be a whole number, not "${token.value.slice(0, 40)}".`)
+    }
     const before = values.get(token.name) ?? []
     if (before.length > 0 && flag.many !== true) throw usage(`--${token.name} stands there twice.`)
     values.set(token.name, [...before, token.value])
@@ -170,6 +176,8 @@ export function parseFlags(
   return { help, argument: positionals[0] ?? '', flags: flagsOver(values) }
 }
 
+const isCount = (text: string): boolean => /^\d+$/.test(text) && Number.isSafeInteger(Number(text))
+
 function flagsOver(values: ReadonlyMap<string, readonly string[]>): Flags {
   const text = (name: string): string | undefined => values.get(name)?.[0]
   return {
@@ -179,11 +187,8 @@ function flagsOver(values: ReadonlyMap<string, readonly string[]>): Flags {
     count(name) {
       const given = text(name)
       if (given === undefined) return undefined
-      const number = Number(given)
-      if (!/^\d+$/.test(given) || !Number.isSafeInteger(number)) {
-        throw usage(`--${name} must be a whole number, not "${given.slice(0, 40)}".`)
-      }
-      return number
+      if (!isCount(given)) throw usage(`--${name} must be a whole number.`)
+      return Number(given)
     },
   }
 }

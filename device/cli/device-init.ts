@@ -64,8 +64,9 @@ code, waits until the vendor accepts it, and writes down the wallet connection t
         throw new CliError(EXIT.refused, `${file} is there already. Edit it, or begin anew with --reset.`)
       input.log.info('this device keeps the keys that it has')
     }
+    const wallet = await walletInput(flags)
     await checkRoot(relays[0] ?? '', vendor)
-    config ??= await make(input, file, vendor, relays)
+    config ??= await make(input, file, vendor, relays, wallet)
     if (join_ === undefined) {
       out(
         input,
@@ -211,6 +212,7 @@ async function make(
   file: string,
   vendor: VendorId,
   relays: readonly string[],
+  wallet: string | undefined,
 ): Promise<DeviceConfig> {
   const { flags } = input
   const dataDir = flags.text('data') ?? 'data'
@@ -228,7 +230,7 @@ async function make(
     trackers: [],
     deviceSecret: secret(),
     walletClientSecret: secret(),
-    walletConnection: (await walletInput(flags)) ?? '',
+    walletConnection: wallet ?? '',
     products: flags.texts('product'),
     healthCommand: flags.text('health') ?? '',
     priceCapMsat: flags.count('price-cap'),

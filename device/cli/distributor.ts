@@ -48,6 +48,7 @@ unless a wallet connection is given; receive permission suffices. Settings given
       if (!isHex32(id)) throw usage('--vendor must be a vendor’s id: 64 characters 0-9 and a-f.')
       return id as VendorId
     })
+    const given = flags.has('no-wallet') ? undefined : await walletInput(flags)
     const dataDir = resolve(flags.text('data') ?? '.data/distributor')
     const stopped = stopSignal()
     await makeDirectory(dataDir)
@@ -82,9 +83,7 @@ unless a wallet connection is given; receive permission suffices. Settings given
     const journal = await openJournal(join(dataDir, 'journal'))
     const kept = await loadSettings(journal)
     const settings = withFlags(kept ?? defaultSettings(config.money), flags, vendors)
-    let connection = flags.has('no-wallet')
-      ? undefined
-      : ((await walletInput(flags)) ?? (await keptWallet(dataDir)))
+    let connection = flags.has('no-wallet') ? undefined : (given ?? (await keptWallet(dataDir)))
     if (connection === undefined && !flags.has('no-wallet') && config.money.startsWith('sandbox:')) {
       const account = await openPlayAccount(relayUrl, { name: `distributor ${identity.key.slice(0, 8)}` })
       connection = account.connection

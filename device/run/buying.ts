@@ -4,7 +4,7 @@ import { addBytes, bytesLeft, tomorrowS } from '../../web/core/rollout/lifecycle
 import { DISK_RESERVE_BYTES, fundsWait, whyWait, type Wait } from '../../web/core/rollout/lifecycle-wait.ts'
 import { isActive, step, type Event, type Job } from '../../web/core/rollout/lifecycle.ts'
 import { deviceCode } from '../../web/core/rollout/join.ts'
-import type { DownloadSnapshot } from '../../web/edge/swarm/api.ts'
+import type { DownloadSnapshot, Journal } from '../../web/edge/swarm/api.ts'
 import type { DeviceConfig } from '../config/config.ts'
 import { proveFile } from '../install/installer.ts'
 import type { Logger } from '../log.ts'
@@ -13,6 +13,7 @@ import type { Funds } from './funds.ts'
 import { addWritten, type Jobs } from './jobs.ts'
 import { BUILT_AT_S, type Ports } from './ports.ts'
 import { artifactPath, capOf, PurchaseError, type Purchase } from './purchase.ts'
+import { paidRecords } from './receipts.ts'
 import type { RecordKeeper } from './record.ts'
 
 export type BuyingDeps = Readonly<{
@@ -21,6 +22,7 @@ export type BuyingDeps = Readonly<{
   keeper: RecordKeeper
   jobs: Jobs
   funds: Funds
+  journal: Journal
   accepted: () => boolean
   purchaseOf: (job: Job) => Promise<Purchase>
   onView: () => void
@@ -90,6 +92,7 @@ export function createBuying(deps: BuyingDeps): Buying {
       const { release } = job
       try {
         const purchase = await deps.purchaseOf(job)
+        await recount(job, purchase)
         const wait = await notYet(job, purchase.missingBytes())
         if (wait !== undefined) {
           await jobs.apply(job, { tag: 'held', wait })
@@ -111,6 +114,17 @@ export function createBuying(deps: BuyingDeps): Buying {
         return ports.retryMs
       }
     },
+  }
+
+  /** A process that was killed could not write down its last bytes: what is there was written at least once. */
+  async function recount(job: Job, purchase: Purchase): Promise<void> {
+    const { path, bytes } = job.release
+    const bought = (await paidRecords(deps.journal, job.release)).reduce((sum, { row }) => sum + row.bytes, 0)
+    const least = bytes - purchase.missingBytes() + bought
+    await keeper.update((record) => {
+      const known = record.written[path] ?? 0
+      return known >= least ? record : addWritten(record, path, least - known)
+    })
   }
 
   /** True when everything is there; false when it has to wait, was given up, or the device stops. */

@@ -342,12 +342,12 @@ async function start(config: DeviceConfig, ports: Partial<Ports> = {}): Promise<
 /** Waits for a value that satisfies `good`; the test's own time limit ends a wait in vain. */
 function seen<T>(live: Live<T>, good: (value: T) => boolean): Promise<T> {
   return new Promise((resolve) => {
-    let stop: (() => void) | undefined
     let done = false
-    stop = live.subscribe((value) => {
+    const stop: { now?: () => void } = {}
+    stop.now = live.subscribe((value) => {
       if (done || !good(value)) return
       done = true
-      queueMicrotask(() => stop?.())
+      queueMicrotask(() => stop.now?.())
       resolve(value)
     })
   })

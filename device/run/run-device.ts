@@ -153,6 +153,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     keeper,
     jobs,
     funds,
+    journal,
     accepted: view.accepted,
     purchaseOf: (job) => purchases.open(job),
     onView: () => refreshView(false),
