@@ -158,13 +158,28 @@ export async function openBooks(options: BooksOptions): Promise<Books> {
         fundedMsat: funded(device.key),
       })
     })
-    const sellersDone = sellers.map(async ({ key, name, wallet }) => {
+    // Distributors may buy their first copy from one another: that is not what devices paid.
+    const ledgers = await Promise.all(
+      sellers.map(async ({ key, wallet }) => {
+        const rows = (await settled(wallet)).filter(
+          ({ paymentHash }) => !earlier(key).payments.has(paymentHash),
+        )
+        return [key, rows] as const
+      }),
+    )
+    const paidBySellers = new Set(
+      ledgers.flatMap(([, rows]) =>
+        rows.filter(({ direction }) => direction === 'out').map(({ paymentHash }) => paymentHash),
+      ),
+    )
+    const sellersDone = ledgers.map(([key, rows]) => {
       const sold = view.edges.filter((edge) => edge.seller === key).reduce((sum, edge) => sum + edge.bytes, 0)
-      const paidOut = key === vendorKey ? funded() : 0
       return {
         id: key,
-        name,
-        earnedMsat: (await wallet.balance()) + paidOut - earlier(key).balance,
+        name: sellers.find((seller) => seller.key === key)?.name ?? key,
+        earnedMsat: rows
+          .filter(({ direction, paymentHash }) => direction === 'in' && !paidBySellers.has(paymentHash))
+          .reduce((sum, { amount }) => sum + amount, 0),
         uploadedBytes: key === vendorKey && seed ? seed.shop.get().uploadedBytes : sold,
       }
     })
@@ -176,7 +191,7 @@ export async function openBooks(options: BooksOptions): Promise<Books> {
         bytes: release.bytes,
       },
       devices: await Promise.all(devicesDone),
-      sellers: await Promise.all(sellersDone),
+      sellers: sellersDone,
     })
   }
 

@@ -24,7 +24,7 @@ export type DeviceOutcome = Readonly<{
 export type SellerOutcome = Readonly<{
   id: string
   name: string
-  /** From its wallet: rise of the balance. */
+  /** From its wallet's ledger: what came in, except from other sellers. */
   earnedMsat: number
   uploadedBytes: number
 }>
@@ -100,7 +100,7 @@ export function judge({ release, devices, sellers }: Outcome): Verdict {
     const receipted = total((bySeller.get(seller.id) ?? []).map(({ amountMsat }) => amountMsat))
     demand(
       seller.earnedMsat === receipted,
-      `${seller.name}'s balance rose by ${seller.earnedMsat} msat; its buyers' receipts are ${receipted}.`,
+      `${seller.name} was paid ${seller.earnedMsat} msat by its wallet; the devices' receipts are ${receipted}.`,
     )
   }
   for (const id of bySeller.keys())

@@ -1,0 +1,99 @@
+/**
+ * The main journey: a vendor drops a file in one browser, volunteers carry it in two others, a device buys,
+ * verifies, installs and reports, and the vendor's page shows it. With reloads half way.
+ */
+import { createHash, randomBytes } from 'node:crypto'
+import fs from 'node:fs'
+import path from 'node:path'
+import type { Page } from 'playwright'
+import { expect, onTestFinished, test } from 'vitest'
+import { openHouse, type House } from '../support/house.ts'
+import { addDevice, becomeVendor, earnedToday, publish, switchOn } from '../support/pages.ts'
+import { until, type Program } from '../support/processes.ts'
+import { openBrowser } from '../support/tabs.ts'
+import { testDir } from '../support/world.ts'
+
+const HARDWARE = 'pi-zero'
+const BYTES = 25_000_000
+/** The promises: a release is out, and a volunteer has its first sat, so soon after opening the page. */
+const RELEASE_WITHIN_S = 60
+const FIRST_SAT_WITHIN_S = 30
+
+const seconds = (from: number): number => (performance.now() - from) / 1000
+
+/** Device rows of the release's page: name, state. */
+const deviceState = (page: Page, name: string): Promise<string> =>
+  page.getByRole('row', { name: new RegExp(name) }).innerText()
+
+async function setUp(): Promise<{ dir: string; house: House; file: string; sha256: string }> {
+  const dir = testDir()
+  const house = await openHouse({ dir, port: 0, grantSats: 1_000_000, accounts: 100 })
+  onTestFinished(() => house.stop())
+  const file = path.join(dir, 'firmware.img')
+  const content = randomBytes(BYTES)
+  fs.writeFileSync(file, content)
+  return { dir, house, file, sha256: createHash('sha256').update(content).digest('hex') }
+}
+
+const device = (dir: string, name: string) => ({
+  name,
+  hardware: HARDWARE,
+  configFile: path.join(dir, name, 'device.toml'),
+})
+
+const runDevice = (house: House, one: ReturnType<typeof device>): Program =>
+  house.programs.satpatch(one.name, ['device', 'run', '--config', one.configFile])
+
+function installedSha256(one: ReturnType<typeof device>, product: string): string {
+  const file = path.join(path.dirname(one.configFile), 'data/products', product, 'current/firmware.img')
+  return createHash('sha256').update(fs.readFileSync(file)).digest('hex')
+}
+
+/** Until the page's row of the device says so. */
+const shows = (page: Page, name: string, state: RegExp, timeoutMs: number): Promise<void> =>
+  until(`the vendor's page to show ${name} as ${state.source}`, timeoutMs, async () =>
+    state.test(await deviceState(page, name).catch(() => '')) ? true : undefined,
+  ).then(() => undefined)
+
+test('a dropped file becomes a paid, verified, installed patch; everybody reloads half way', async () => {
+  const { dir, house, file, sha256 } = await setUp()
+  const vendor = await openBrowser('vendor', dir)
+  const volunteers = [await openBrowser('volunteer-1', dir), await openBrowser('volunteer-2', dir)]
+  const pi = device(dir, 'device-1')
+
+  const opened = performance.now()
+  await becomeVendor(vendor.page, house, 'Acme')
+  await addDevice(vendor.page, house, pi, 500)
+  await publish(vendor.page, house, file, { product: 'firmware', version: '1.0.0', hardware: HARDWARE })
+  const releasedS = seconds(opened)
+  console.log(`a release is out ${releasedS.toFixed(1)} s after opening the page`)
+  expect(releasedS).toBeLessThan(RELEASE_WITHIN_S)
+
+  const volunteered = performance.now()
+  await Promise.all(volunteers.map(({ page }) => switchOn(page, house)))
+  const program = runDevice(house, pi)
+  const firstSats = volunteers.map(({ page, name }) =>
+    until(
+      `${name}'s first sat`,
+      60_000,
+      async () => ((await earnedToday(page).catch(() => 0)) > 0 ? seconds(volunteered) : undefined),
+      () => program.tail(),
+    ),
+  )
+  const first = await Promise.any(firstSats)
+  console.log(`the first sat comes ${first.toFixed(1)} s after opening the page`)
+  expect(first).toBeLessThan(FIRST_SAT_WITHIN_S)
+
+  // Half way: the vendor's page and a volunteer's are loaded anew; nothing is lost, both go on.
+  await Promise.all([vendor.page.reload(), volunteers[0]?.page.reload()])
+  await shows(vendor.page, pi.name, /healthy/i, 120_000)
+  expect(installedSha256(pi, 'firmware')).toBe(sha256)
+  await volunteers[0]?.page.getByRole('heading', { name: 'Seeding is on' }).waitFor()
+
+  // The vendor sees the device healthy, every receipt checked; the volunteers' sats are still there.
+  await vendor.page.getByText('every one valid').waitFor({ timeout: 60_000 })
+  await vendor.page.getByText('You may close this tab:').waitFor({ timeout: 60_000 })
+  const earned = await Promise.all(volunteers.map(({ page }) => earnedToday(page)))
+  expect(Math.max(...earned)).toBeGreaterThan(0)
+  await Promise.allSettled(firstSats)
+}, 300_000)
