@@ -111,6 +111,14 @@ describe('a fraud proof', () => {
     const framed = { ...true4, ciphertext: inner, cipherPath: windowPath(honest.cipherLeaves, 2).slice(1) }
     expect(checkProof(framed, release)).toEqual({ ok: false, why: 'not of this release' })
     expect(checkProof({ ...true4, ciphertext: inner }, release).ok).toBe(false)
+    // Not even where the seller signed that lie: the block has a length of its own.
+    const longer = { ...lie, length: 9 * BLOCK + 100 }
+    const signed = sell(of, [2], parties, { change: { shape: longer } })
+    const receipt = receiptOf(signed.signed, toHex(signed.secret))
+    expect(checkProof({ ...framed, receipt }, { root: of.root, shape: longer })).toEqual({
+      ok: false,
+      why: 'ciphertext path',
+    })
   })
 
   test.each<[string, BDict]>([

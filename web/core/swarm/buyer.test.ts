@@ -512,11 +512,11 @@ const anySetup: fc.Arbitrary<Setup> = fc.record({
   feeMsat: fc.constantFrom(0, 0, 1),
   sellers: fc.array(
     fc.record({
-      nature: fc.constantFrom<Nature>('honest', 'honest', 'cheats', 'holds', 'silent'),
+      nature: fc.constantFrom<Nature>('honest', 'honest', 'cheats', 'cheats', 'holds', 'silent'),
       price: fc.constantFrom(0, 1, 1, 2, 2, 3),
       approved: fc.boolean(),
     }),
-    { minLength: 1, maxLength: 3 },
+    { minLength: 1, maxLength: 4 },
   ),
 })
 type Action = { tag: 'run' | 'lose' | 'back' | 'wait' | 'restart' | 'fund'; at: number; chance: number }
@@ -549,6 +549,35 @@ function act(world: World, { tag, at, chance }: Action): void {
 }
 
 describe('buyer, sellers and wallet', () => {
+  test('fees count: what they have used up is not paid, though it was asked for before', () => {
+    const world = new World({
+      pieces: 2,
+      short: false,
+      budget: 4,
+      riskBudget: 9,
+      unprovenBudget: 9,
+      balance: 9,
+      feeMsat: 0,
+      sellers: [
+        { nature: 'honest', price: 2, approved: false },
+        { nature: 'honest', price: 2, approved: false },
+      ],
+    })
+    const [one, two] = [...world.buyer.windows.values()].map(({ id }) => id)
+    const quoted = (window = 0) => ({
+      tag: 'quoted' as const,
+      window,
+      amount: msat(2),
+      paymentHash: `h${window} s${window}`,
+      expiresAtMs: world.nowMs + 120_000,
+    })
+    world.step(quoted(one))
+    world.step({ tag: 'settled', window: one ?? 0, fees: msat(1) })
+    world.step(quoted(two))
+    expect(world.payments).toHaveLength(1)
+    expect(world.buyer.windows.get(two ?? 0)?.state).toBe('held')
+  })
+
   test('keep every bound in any order, and complete once an honest seller stays', () => {
     fc.assert(
       fc.property(anySetup, fc.array(anyAction, { maxLength: 80, size: 'max' }), (setup, actions) => {
