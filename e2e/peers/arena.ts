@@ -2,11 +2,10 @@
  * A place to fight in: a tracker, play money, a clock that can be moved, and parties that meet over real WebRTC.
  * bittorrent-tracker pools sockets by URL, so each party in this process has a URL of its own.
  */
-// @ts-expect-error the package has no types
-import { Server } from 'bittorrent-tracker'
+import Server from 'bittorrent-tracker/server'
 import { randomBytes } from 'node:crypto'
 import type { PartyKey, Sha256Hex } from '../../web/core/bytes.ts'
-import type { Live } from '../../web/core/live.ts'
+import { liveCell, type Live } from '../../web/core/live.ts'
 import { msat, priceOf, type Msat } from '../../web/core/money/msat.ts'
 import { publicKey } from '../../web/core/nostr/event.ts'
 import type {
@@ -37,13 +36,23 @@ export const CAP = msat(8000)
 export const ONE_PIECE: Msat = priceOf(PIECE, CAP)
 export const GRANT = msat(10_000_000)
 
+/** The server with a port of its own, which the relay does not use. */
+const Listening = Server as unknown as new (options: object) => {
+  listen(port: number, host: string, done: () => void): void
+  close(done: () => void): void
+  http: { address(): { port: number } }
+}
+
 export type Member = Readonly<{
   identity: Identity
   session: TradingSession
   wallet: Wallet
   journal: Journal
   store: PieceStore
+  /** Why wires of this member were dropped by it, latest last. */
+  drops: Live<readonly string[]>
 }>
+export type Self = Pick<Member, 'identity' | 'wallet' | 'journal' | 'store'>
 export type Device = Member & { readonly download: Download }
 export type Seller = Member & { readonly shop: Shop }
 
@@ -73,28 +82,37 @@ export class Arena {
   #offsetMs = 0
   #members = 0
 
-  private constructor(tracker: string, meta: Metainfo, content: Uint8Array, server: Arena['#server']) {
+  private constructor(
+    tracker: string,
+    meta: Metainfo,
+    content: Uint8Array,
+    server: { close(done: () => void): void },
+    money?: FakeMoney,
+  ) {
     this.tracker = tracker
     this.meta = meta
     this.content = content
     this.#server = server
-    this.money = createFakeMoney({ money: 'sandbox:arena', now: this.nowMs })
+    this.money = money ?? createFakeMoney({ money: 'sandbox:arena', now: this.nowMs })
   }
 
-  static async open(pieces = 5): Promise<Arena> {
-    const server = new Server({ udp: false, http: false, ws: true, stats: false, interval: 25_000 }) as {
-      listen(port: number, host: string, done: () => void): void
-      close(done: () => void): void
-      http: { address(): { port: number } }
-    }
+  /** Another tracker for the same artifact and money: who is there meets nobody here. */
+  beside(): Promise<Arena> {
+    return Arena.open(0, this)
+  }
+
+  static async open(pieces = 5, like?: Arena): Promise<Arena> {
+    const server = new Listening({ udp: false, http: false, ws: true, stats: false, interval: 25_000 })
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+    const tracker = `ws://127.0.0.1:${server.http.address().port}`
+    if (like !== undefined) return new Arena(tracker, like.meta, like.content, server, like.money)
     const content = randomBytes(pieces * PIECE - 1000)
     const source = {
       length: content.length,
       read: (at: number, length: number) => Promise.resolve(content.subarray(at, at + length)),
     }
     const { meta } = await hashArtifact(source, `arena ${randomBytes(4).toString('hex')}`, [])
-    return new Arena(`ws://127.0.0.1:${server.http.address().port}`, meta, content, server)
+    return new Arena(tracker, meta, content, server)
   }
 
   readonly nowMs = (): number => Date.now() + this.#offsetMs
@@ -120,14 +138,18 @@ export class Arena {
     options: {
       full: boolean
       role?: 'device' | 'distributor'
-      as?: Pick<Member, 'identity' | 'wallet' | 'journal' | 'store'>
+      as?: Self
       balance?: Msat
     },
   ): Promise<Member & { leave(): Promise<void> }> {
     const { full, as } = options
     const secret = new Uint8Array(randomBytes(32))
     const identity = as?.identity ?? { secret, key: publicKey(secret) }
+    const drops = liveCell<readonly string[]>([])
     const swarm = await createSwarm({
+      log: (event, detail) => {
+        if (event === 'peer dropped') drops.set([...drops.get(), String(detail['why'])])
+      },
       identity,
       role: options.role ?? 'device',
       iceServers: [],
@@ -152,14 +174,12 @@ export class Arena {
       journal: as?.journal ?? memoryJournal(),
       wallet:
         as?.wallet ?? this.money.wallet(`${name} ${identity.key.slice(0, 8)}`, options.balance ?? msat(0)),
+      drops,
       leave,
     }
   }
 
-  async device(
-    policy: Partial<BuyPolicy> = {},
-    as?: Pick<Member, 'identity' | 'wallet' | 'journal' | 'store'>,
-  ): Promise<Device & { kill(): Promise<void> }> {
+  async device(policy: Partial<BuyPolicy> = {}, as?: Self): Promise<Device & { kill(): Promise<void> }> {
     const member = await this.member('device', {
       full: false,
       balance: GRANT,
@@ -180,10 +200,7 @@ export class Arena {
     return { ...member, download, kill }
   }
 
-  async seller(
-    policy: Partial<SellPolicy> = {},
-    as?: Pick<Member, 'identity' | 'wallet' | 'journal' | 'store'>,
-  ): Promise<Seller & { kill(): Promise<void> }> {
+  async seller(policy: Partial<SellPolicy> = {}, as?: Self): Promise<Seller & { kill(): Promise<void> }> {
     const member = await this.member('seller', { full: true, ...(as === undefined ? {} : { as }) })
     const shop = createShop({
       ...member,
@@ -216,12 +233,11 @@ export function until<T, S extends T>(live: Live<T>, fits: (value: T) => value i
 export function until<T>(live: Live<T>, fits: (value: T) => boolean): Promise<T>
 export function until<T>(live: Live<T>, fits: (value: T) => boolean): Promise<T> {
   return new Promise((done) => {
-    let stop: (() => void) | undefined
     let found = false
-    stop = live.subscribe((value) => {
+    const stop = live.subscribe((value) => {
       if (found || !fits(value)) return
       found = true
-      queueMicrotask(() => stop?.())
+      queueMicrotask(() => stop())
       done(value)
     })
   })

@@ -3,7 +3,7 @@
  * quote for a window, writes the sale down before the quote goes out, settles what is locked, sends the secret.
  */
 import * as v from 'valibot'
-import { equal, fromHex, fromUtf8, toHex, utf8, type Bytes, type Sha256Hex } from '../../core/bytes.ts'
+import { equal, fromUtf8, toHex, utf8, type Bytes, type Sha256Hex } from '../../core/bytes.ts'
 import { paymentHashOf, quoteSecret } from '../../core/exchange/cipher.ts'
 import * as desks from '../../core/exchange/desk.ts'
 import { FRAME, type Message } from '../../core/exchange/message.ts'
