@@ -2,7 +2,7 @@
  * What the rest of the product sees of the swarm: one `Swarm` a process or tab, a `Session` per release,
  * a `Download` that buys into it and a `Shop` that sells from it. Library types stop behind this file.
  */
-import type { Bytes, InfoHash, PartyKey, Sha256Hex, VendorId } from '../../core/bytes.ts'
+import type { Bytes, PartyKey, Sha256Hex, VendorId } from '../../core/bytes.ts'
 import type { Live } from '../../core/live.ts'
 import type { Money, Msat } from '../../core/money/msat.ts'
 import type { SecretKey } from '../../core/nostr/event.ts'
