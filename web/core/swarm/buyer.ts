@@ -48,8 +48,9 @@ type KeyRecord = {
   windows: number
   /** Paid for and not opened yet, in this session. */
   atStake: Msat
-  /** Windows that it let stall, one after the other. */
+  /** How often it fell silent without delivering in between, and when it last did. */
   stalls: number
+  stalledAtMs: number
   firstAtMs: number
   lastAtMs: number
   /** Never again, and why. */
@@ -166,7 +167,7 @@ const LARGEST_WINDOW = 4 * MIB
 const WINDOWS_IN_FLIGHT = 4
 const STALL_MS = 15_000
 const REST_MS = 30_000
-/** A key that lets so many windows stall, one after the other, is left for good. */
+/** A key that falls silent so often, asked anew each time, is left for good. A crash stalls all its windows at once. */
 const MAX_STALLS = 3
 const BUSY_REST_MS = 1_000
 const WALLET_REST_MS = 2_000
@@ -369,6 +370,7 @@ export function record(buyer: Buyer, key: PartyKey, nowMs: number): KeyRecord {
       windows: 0,
       atStake: ZERO,
       stalls: 0,
+      stalledAtMs: 0,
       firstAtMs: nowMs,
       lastAtMs: nowMs,
     }
@@ -517,6 +519,8 @@ function tick(buyer: Buyer, nowMs: number): BuyerEffect[] {
       if (peer !== undefined) peer.restUntilMs = nowMs + REST_MS
       const of = record(buyer, window.key, nowMs)
       effects.push(...giveUp(buyer, window))
+      if (window.requestedAtMs < of.stalledAtMs) continue
+      of.stalledAtMs = nowMs
       if (++of.stalls >= MAX_STALLS)
         effects.push(...ban(buyer, window.key, 'let its windows stall again and again', nowMs))
     } else if (window.state === 'held') {
