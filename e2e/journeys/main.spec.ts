@@ -10,6 +10,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { openHouse, type House } from '../support/house.ts'
 import { addDevice, becomeVendor, earnedToday, publish, switchOn } from '../support/pages.ts'
 import { until, type Program } from '../support/processes.ts'
+import { openRawBrowser } from '../support/cdp.ts'
 import { openBrowser } from '../support/tabs.ts'
 import { testDir } from '../support/world.ts'
 
@@ -84,6 +85,7 @@ test('a dropped file becomes a paid, verified, installed patch; everybody reload
   console.log(`the first sat comes ${first.toFixed(1)} s after opening the page`)
   expect(first).toBeLessThan(FIRST_SAT_WITHIN_S)
 
+  expect(await deviceState(vendor.page, pi.name)).toMatch(/buying/i)
   // Half way: the vendor's page and a volunteer's are loaded anew; nothing is lost, both go on.
   await Promise.all([vendor.page.reload(), volunteers[0]?.page.reload()])
   await shows(vendor.page, pi.name, /healthy/i, 120_000)
@@ -96,4 +98,54 @@ test('a dropped file becomes a paid, verified, installed patch; everybody reload
   const earned = await Promise.all(volunteers.map(({ page }) => earnedToday(page)))
   expect(Math.max(...earned)).toBeGreaterThan(0)
   await Promise.allSettled(firstSats)
+}, 300_000)
+
+const EARNED = `Number(document.querySelector('.earned .amount b')?.textContent.replace(/[^0-9.]/g, '') ?? 0)`
+
+test('hidden tabs carry it alone, with the vendor gone', async () => {
+  const { dir, house, file, sha256 } = await setUp()
+  const vendor = await openBrowser('vendor', dir)
+  const pi = device(dir, 'device-1')
+  await becomeVendor(vendor.page, house, 'Acme')
+  await addDevice(vendor.page, house, pi, 500)
+  await publish(vendor.page, house, file, { product: 'firmware', version: '1.0.0', hardware: HARDWARE })
+
+  const volunteers = await Promise.all(
+    ['volunteer-1', 'volunteer-2'].map(async (name) => {
+      const browser = await openRawBrowser(name, dir)
+      const tab = await browser.open(`${house.relay.url}/seed`)
+      await tab.when('the switch', `document.querySelector('[role=switch]') !== null`, 30_000)
+      await tab.evaluate(`document.querySelector('[role=switch]').click()`)
+      await tab.when('seeding to be on', `document.body.innerText.includes('Seeding is on')`, 30_000)
+      // Another tab in front of it.
+      await browser.open('about:blank')
+      await tab.when('to be hidden', `document.visibilityState === 'hidden'`, 10_000)
+      return tab
+    }),
+  )
+  await vendor.page.getByText('2 full copies elsewhere').waitFor({ timeout: 90_000 })
+  await vendor.page.close()
+
+  const started = performance.now()
+  runDevice(house, pi)
+  const installed = path.join(path.dirname(pi.configFile), 'data/products/firmware/current/firmware.img')
+  await until('the device to install', 120_000, () => (fs.existsSync(installed) ? true : undefined))
+  console.log(`bought from hidden tabs in ${seconds(started).toFixed(1)} s`)
+  expect(installedSha256(pi, 'firmware')).toBe(sha256)
+  // A hidden page counts a little later; what it sold to the other volunteer comes on top.
+  const cost = BYTES / 2 ** 20
+  await until('the hidden pages to show what they earned', 30_000, async () => {
+    const earned = await Promise.all(volunteers.map((tab) => tab.evaluate(EARNED)))
+    return earned.reduce<number>((sum, one) => sum + Number(one), 0) >= cost - 0.5 ? true : undefined
+  })
+  expect(await Promise.all(volunteers.map((tab) => tab.evaluate('document.visibilityState')))).toEqual([
+    'hidden',
+    'hidden',
+  ])
+
+  // The vendor comes back later and sees the same truth.
+  const later = await vendor.context.newPage()
+  await later.goto(`${house.relay.url}/vendor/release/firmware/1.0.0/firmware.img`)
+  await shows(later, pi.name, /healthy/i, 60_000)
+  await later.getByText('every one valid').waitFor({ timeout: 60_000 })
 }, 300_000)

@@ -80,6 +80,6 @@ export async function switchOn(page: Page, house: House): Promise<void> {
 
 /** "12.5" of the sats that the distributor's page shows for today. */
 export async function earnedToday(page: Page): Promise<number> {
-  const text = await page.locator('.earned .amount b').innerText()
+  const text = await page.locator('.earned .amount b').first().innerText()
   return Number(text.replaceAll(/[^\d.]/g, ''))
 }
