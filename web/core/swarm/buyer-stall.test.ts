@@ -18,8 +18,8 @@ function trading(): { buyer: buyers.Buyer; join(peer: string, nowMs: number): vo
     approved: [SELLER],
   }
   const shape = { length: 64 * MIB, pieceLength: MIB / 4 }
-  const buyer = buyers.openBuyer(shape, policy, MONEY, 1)
-  buyers.step(buyer, { tag: 'balance', balance: msat(1_000_000) }, 0)
+  const buyer = buyers.openBuyer(shape, policy, 1)
+  buyers.step(buyer, { tag: 'wallet', money: MONEY, balance: msat(1_000_000) }, 0)
   const pieces = Array.from({ length: 256 }, (_, i) => i)
   const offer = { key: SELLER, price: msat(1000), gift: false, money: MONEY, maxWindowBytes: 4 * MIB }
   return {

@@ -99,8 +99,8 @@ class World {
     }
     this.onePiece = priceOf(BLOCK, this.policy.priceCap)
     this.#stored = new Uint8Array(setup.pieces)
-    this.buyer = buyers.openBuyer(this.shape, this.policy, MONEY, 7)
-    this.step({ tag: 'balance', balance: msat(this.balance) })
+    this.buyer = buyers.openBuyer(this.shape, this.policy, 7)
+    this.step({ tag: 'wallet', money: MONEY, balance: msat(this.balance) })
     for (const seller of this.sellers) this.connect(seller)
   }
 
@@ -254,7 +254,7 @@ class World {
       seller.peer = undefined
     }
     this.#live = new Map()
-    this.buyer = buyers.openBuyer(this.shape, this.policy, MONEY, 7)
+    this.buyer = buyers.openBuyer(this.shape, this.policy, 7)
     const pieces = Array.from(this.#stored, (_, piece) => piece).filter((piece) => this.#stored[piece] === 1)
     this.step({ tag: 'stored', pieces })
     for (const key of this.#banned) this.step({ tag: 'banned', key, why: 'cheated' })
@@ -276,30 +276,17 @@ class World {
       this.step({
         tag: 'restored',
         window: {
-          peer: '',
           key: payment.key,
           pieces: payment.pieces,
           bytes: payment.pieces.reduce((bytes, piece) => bytes + pieceBytes(this.shape, piece), 0),
           amount: msat(payment.amount),
-          fees: msat(0),
-          state: 'unknown',
           paymentHash: payment.hash,
           quoteExpiresAtMs: this.nowMs + 120_000,
           requestedAtMs: this.nowMs,
-          progressAtMs: this.nowMs,
-          payingAtMs: this.nowMs,
-          paidAtMs: 0,
-          doneAtMs: 0,
-          unproven: false,
-          elsewhere: false,
-          restored: true,
-          payAfterMs: 0,
-          lookUps: 0,
-          lookUpAtMs: this.nowMs,
         },
       })
     }
-    this.step({ tag: 'balance', balance: msat(this.balance) })
+    this.step({ tag: 'wallet', money: MONEY, balance: msat(this.balance) })
     for (const seller of this.sellers) this.connect(seller)
   }
 
@@ -471,7 +458,7 @@ class World {
 
   fund(amount: number): void {
     this.balance += amount
-    this.step({ tag: 'balance', balance: msat(this.balance) })
+    this.step({ tag: 'wallet', money: MONEY, balance: msat(this.balance) })
   }
 
   /** No more losses, no more cheats, sats enough, one honest seller: it must complete. */
@@ -493,7 +480,7 @@ class World {
       for (let n = this.jobs.length; n > 0; n--) this.run(0, 4)
       if (this.complete && this.payments.every((at) => at.opened !== 'no' || at.state === 'failed')) return
       this.wait(5_000)
-      this.step({ tag: 'balance', balance: msat(this.balance) })
+      this.step({ tag: 'wallet', money: MONEY, balance: msat(this.balance) })
     }
   }
 

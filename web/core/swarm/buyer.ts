@@ -93,9 +93,15 @@ export type Window = {
   lookUpAtMs: number
 }
 
+export type RestoredWindow = Pick<
+  Window,
+  'key' | 'pieces' | 'bytes' | 'amount' | 'paymentHash' | 'quoteExpiresAtMs' | 'requestedAtMs'
+>
+
 export type Buyer = {
   readonly shape: Shape
-  readonly money: Money | undefined
+  /** Not known before the wallet has answered. */
+  money: Money | undefined
   policy: BuyerPolicy
   readonly have: Uint8Array // one byte a piece
   haveCount: number
@@ -144,10 +150,11 @@ export type BuyerEvent =
   | { tag: 'opened'; window: WindowId; cheated: boolean }
   /** A piece was proven and stored by other means (resumed, or given). */
   | { tag: 'stored'; pieces: readonly number[] }
-  | { tag: 'balance'; balance: Msat }
+  | { tag: 'wallet'; money: Money; balance: Msat }
   /** Sums from before a restart: paid for, and taken by unproven keys that cheated. */
   | { tag: 'resumed'; paid: Msat; fees: Msat; lostToUnproven: Msat }
-  | { tag: 'restored'; window: Omit<Window, 'id'> }
+  /** A purchase from before a restart: handed to the wallet, outcome not known. */
+  | { tag: 'restored'; window: RestoredWindow }
   | { tag: 'banned'; key: PartyKey; why: string }
   | { tag: 'tick' }
 
@@ -162,6 +169,9 @@ export type BuyerEffect =
   /** The window's bytes are not needed any more. */
   | { tag: 'discard'; window: WindowId }
 
+/** Why a proven cheat is dropped. */
+export const FRAUD = 'fraud: sold a block that is not the release’s'
+
 const MIB = 1024 * 1024
 const LARGEST_WINDOW = 4 * MIB
 const WINDOWS_IN_FLIGHT = 4
@@ -175,11 +185,11 @@ const MAX_LOOKUP_MS = 30_000
 /** A quote that is about to lapse is not paid. */
 const EXPIRY_MARGIN_MS = 3_000
 
-export function openBuyer(shape: Shape, policy: BuyerPolicy, money: Money | undefined, seed: number): Buyer {
+export function openBuyer(shape: Shape, policy: BuyerPolicy, seed: number): Buyer {
   const count = piecesOf(shape)
   return {
     shape,
-    money,
+    money: undefined,
     policy,
     have: new Uint8Array(count),
     haveCount: 0,
@@ -324,7 +334,8 @@ function apply(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
     case 'stored':
       for (const piece of event.pieces) store(buyer, piece)
       return []
-    case 'balance':
+    case 'wallet':
+      buyer.money = event.money
       buyer.balance = event.balance
       return []
     case 'resumed':
@@ -332,22 +343,38 @@ function apply(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
       buyer.fees = event.fees
       buyer.unprovenSpent = event.lostToUnproven
       return []
-    case 'restored': {
-      const window: Window = { ...event.window, id: buyer.nextWindow++ }
-      buyer.windows.set(window.id, window)
-      record(buyer, window.key, nowMs)
-      if (window.state === 'unknown') {
-        stake(buyer, window)
-        for (const piece of window.pieces) if (buyer.have[piece] === 0) buyer.assigned[piece] = window.id
-      }
+    case 'restored':
+      restore(buyer, event.window, nowMs)
       return []
-    }
     case 'banned': {
       return ban(buyer, event.key, event.why, nowMs)
     }
     case 'tick':
       return tick(buyer, nowMs)
   }
+}
+
+function restore(buyer: Buyer, from: RestoredWindow, nowMs: number): void {
+  const window: Window = {
+    ...from,
+    id: buyer.nextWindow++,
+    peer: '',
+    fees: ZERO,
+    state: 'unknown',
+    progressAtMs: nowMs,
+    payingAtMs: nowMs,
+    paidAtMs: 0,
+    doneAtMs: 0,
+    unproven: false,
+    elsewhere: false,
+    restored: true,
+    payAfterMs: 0,
+    lookUps: 0,
+    lookUpAtMs: nowMs,
+  }
+  buyer.windows.set(window.id, window)
+  stake(buyer, window)
+  for (const piece of window.pieces) if (buyer.have[piece] === 0) buyer.assigned[piece] = window.id
 }
 
 const awaitsSecret = (window: Window): boolean =>
@@ -490,7 +517,7 @@ function opened(buyer: Buyer, id: WindowId, cheated: boolean, nowMs: number): Bu
   if (cheated) {
     // The stake stays spent: it is the bound on what all fresh keys together can take.
     release(buyer, window, 'cheated')
-    return drop(buyer, window, 'fraud: sold a block that is not the release’s')
+    return drop(buyer, window, FRAUD)
   }
   unstake(buyer, window)
   of.stalls = 0

@@ -3,7 +3,7 @@
  * ciphertext, checks quotes, writes them down before paying, unlocks, proves and stores.
  */
 import {
-  equal,
+  concat,
   fromHex,
   sha256Hex,
   toHex,
@@ -11,7 +11,6 @@ import {
   type PartyKey,
   type Sha256Hex,
 } from '../../core/bytes.ts'
-import { encodeProof } from '../../core/exchange/fraud.ts'
 import { FRAME, type Message } from '../../core/exchange/message.ts'
 import { parseEvent, readOffer } from '../../core/exchange/offer.ts'
 import {
@@ -24,25 +23,18 @@ import {
 import type { Receipt } from '../../core/exchange/receipt.ts'
 import { liveCell } from '../../core/live.ts'
 import { decodeInvoice, prefixOf } from '../../core/money/bolt11.ts'
-import { sum, unitOf, ZERO, type Money, type Msat } from '../../core/money/msat.ts'
-import type { SellerSum, WindowRow } from '../../core/rollout/messages.ts'
+import { ZERO, type Money, type Msat } from '../../core/money/msat.ts'
+import type { WindowRow } from '../../core/rollout/messages.ts'
 import * as buyers from '../../core/swarm/buyer.ts'
-import {
-  blocksIn,
-  BLOCK,
-  entry,
-  HASH,
-  pieceBytes,
-  pieceRoot,
-  releasePath,
-  rootOfLeaves,
-  windowPath,
-} from '../../core/swarm/merkle.ts'
-import type { Download, DownloadDeps, DownloadSnapshot, DownloadState } from './api.ts'
+import { blocksIn, BLOCK, HASH, pieceBytes, rootOfLeaves } from '../../core/swarm/merkle.ts'
+import type { Download, DownloadDeps, DownloadSnapshot } from './api.ts'
+import { Books } from './books.ts'
+import { NOTHING_YET, snapshotOf } from './download-view.ts'
 import type { Peer } from './peer.ts'
-import { decodeLoss, decodePaid, decodePurchase, encodeJson, encodePurchase, lossKey } from './records.ts'
+import type { PurchaseRecord } from './records.ts'
 import { trading, type TradingSession } from './swarm.ts'
 import { cryptWindow, leafHashes } from './window-cipher.ts'
+import { fraudProof, leavesProve, sortPieces, type Wrong } from './window-proof.ts'
 
 /** One window's bytes while they come in and until they are opened. */
 type Work = {
@@ -73,25 +65,11 @@ export function createDownload(deps: DownloadDeps): Download {
 class RunningDownload implements Download {
   readonly #deps: DownloadDeps
   readonly #session: TradingSession
-  readonly #cell = liveCell<DownloadSnapshot>({
-    state: { tag: 'stopped' },
-    have: 0,
-    pieces: 0,
-    rateBps: 0,
-    paid: ZERO,
-    fees: ZERO,
-    locked: ZERO,
-    sellers: [],
-    windows: [],
-    boughtTwice: 0,
-  })
+  readonly #cell = liveCell<DownloadSnapshot>(NOTHING_YET)
   readonly #peers = new Map<string, Peer>()
   readonly #work = new Map<buyers.WindowId, Work>()
   readonly #byQuote = new Map<Sha256Hex, buyers.WindowId>()
-  /** Ids and payment hashes of every quote that was checked or paid: none is paid a second time. */
-  readonly #used = new Set<string>()
-  readonly #receipts: Receipt[] = []
-  readonly #rows: WindowRow[] = []
+  #books: Books
   readonly #rates = new Map<PartyKey, { bytes: number; rate: number }>()
   readonly #plainKeys = new Set<PartyKey>()
   readonly #onLate = new Set<(receipt: Receipt, row: WindowRow) => void>()
@@ -108,12 +86,14 @@ class RunningDownload implements Download {
   #showTimer: ReturnType<typeof setTimeout> | undefined
   #lastTickMs = 0
   #lastBalanceMs = 0
+  #askingWallet = false
 
   constructor(deps: DownloadDeps) {
     this.#deps = deps
     this.#session = trading(deps.session)
     const seed = new DataView(fromHex(deps.identity.key).buffer).getUint32(0)
-    this.#buyer = buyers.openBuyer(this.#session.meta, deps.policy, undefined, seed)
+    this.#buyer = buyers.openBuyer(this.#session.meta, deps.policy, seed)
+    this.#books = new Books(deps.journal, this.#session.meta.infoHash)
     this.complete = new Promise((done) => (this.#resolveComplete = done))
     this.settled = new Promise((done) => (this.#resolveSettled = done))
   }
@@ -125,7 +105,7 @@ class RunningDownload implements Download {
     return this.#cell.subscribe(run)
   }
   receipts(): readonly Receipt[] {
-    return this.#receipts
+    return this.#books.receipts
   }
   onLate(run: (receipt: Receipt, row: WindowRow) => void): () => void {
     this.#onLate.add(run)
@@ -140,12 +120,11 @@ class RunningDownload implements Download {
     if (this.#running) return
     this.#running = true
     this.#stage = 'resuming'
-    this.#receipts.length = this.#rows.length = 0
-    for (const kept of [this.#peers, this.#byQuote, this.#used]) kept.clear()
-    const { wallet, policy, identity } = this.#deps
-    const money = wallet === undefined ? undefined : await moneyOf(wallet)
+    for (const kept of [this.#peers, this.#byQuote]) kept.clear()
+    const { wallet, policy, identity, journal } = this.#deps
     const seed = new DataView(fromHex(identity.key).buffer).getUint32(0)
-    this.#buyer = buyers.openBuyer(this.#session.meta, policy, money, seed)
+    this.#buyer = buyers.openBuyer(this.#session.meta, policy, seed)
+    this.#books = new Books(journal, this.#session.meta.infoHash)
     this.#lastTickMs = this.#deps.nowMs()
     const { have } = this.#session.store
     const there: number[] = []
@@ -171,10 +150,10 @@ class RunningDownload implements Download {
       if (peer.offer !== undefined) this.#onMessage(peer, peer.offer)
     }
     for (const peer of this.#session.plain()) if (!peer.choking) this.#gives(peer)
-    if (wallet !== undefined) this.#stops.push(wallet.onEvent(() => void this.#refreshBalance()))
+    if (wallet !== undefined) this.#stops.push(wallet.onEvent(() => void this.#askWallet()))
     const timer = setInterval(() => this.#tick(), TICK_MS)
     this.#stops.push(() => clearInterval(timer))
-    await this.#refreshBalance()
+    await this.#askWallet()
     this.#step({ tag: 'tick' })
   }
 
@@ -256,12 +235,10 @@ class RunningDownload implements Download {
         if (work === undefined || work.signed !== undefined) return
         const signed = openQuote(message.quote, message.sig)
         if (signed === undefined) return this.#spoil(message.id, 'sent a quote that it did not sign')
-        const { id, paymentHash } = signed.quote
-        if (this.#used.has(id) || this.#used.has(paymentHash))
+        if (!this.#books.firstUse(signed.quote))
           return this.#spoil(message.id, 'used a quote or a secret twice')
-        this.#used.add(id).add(paymentHash)
         work.signed = signed
-        this.#byQuote.set(id, message.id)
+        this.#byQuote.set(signed.quote.id, message.id)
         return void this.#check(message.id, work)
       }
       case 'key': {
@@ -409,18 +386,12 @@ class RunningDownload implements Download {
       const parts: Bytes[] = []
       for (const piece of work.pieces) {
         const bytes = await peer.fetch(piece, pieceBytes(meta, piece))
-        if (!equal(pieceRoot(await leafHashes(bytes), meta), entry(meta.layer, piece)))
+        if (!leavesProve(await leafHashes(bytes), [piece], meta))
           return this.#spoil(id, 'gave a piece that is not the release’s')
         parts.push(bytes)
         this.#step({ tag: 'progress', window: id })
       }
-      let at = 0
-      const plain = new Uint8Array(work.bytes)
-      for (const part of parts) {
-        plain.set(part, at)
-        at += part.length
-      }
-      work.plain = plain
+      work.plain = concat(...parts)
       this.#step({
         tag: 'quoted',
         window: id,
@@ -440,19 +411,16 @@ class RunningDownload implements Download {
 
   async #pay(id: buyers.WindowId): Promise<void> {
     const work = this.#work.get(id)
-    const { wallet, journal } = this.#deps
+    const { wallet } = this.#deps
     if (work?.signed === undefined || work.leaves === undefined || wallet === undefined) return
     const { signed } = work
-    await journal.put(
-      this.#purchaseKey(signed.quote.id),
-      encodePurchase({
-        quote: toHex(signed.bytes),
-        sig: toHex(signed.sig),
-        leaves: toHex(work.leaves),
-        requestedAt: work.requestedAt,
-        ciphertext: work.ciphertext,
-      }),
-    )
+    await this.#books.begin(signed.quote.id, {
+      quote: toHex(signed.bytes),
+      sig: toHex(signed.sig),
+      leaves: toHex(work.leaves),
+      requestedAt: work.requestedAt,
+      ciphertext: work.ciphertext,
+    })
     if (!this.#running) return
     await this.#sendPayment(id, work, signed)
   }
@@ -467,9 +435,9 @@ class RunningDownload implements Download {
       hash: signed.quote.paymentHash,
     })
     if (result.tag === 'unknown') return this.#step({ tag: 'pay-unknown', window: id })
-    await this.#deps.journal.delete(this.#purchaseKey(signed.quote.id))
+    await this.#books.end(signed.quote.id)
     this.#step({ tag: 'pay-failed', window: id, code: result.code })
-    if (result.code === 'insufficient-balance') await this.#refreshBalance()
+    if (result.code === 'insufficient-balance') await this.#askWallet()
   }
 
   #onPreimage(id: buyers.WindowId, work: Work, signed: SignedQuote, preimage: string, fees: Msat): void {
@@ -492,7 +460,7 @@ class RunningDownload implements Download {
       if (found?.state === 'settled' && found.preimage !== undefined)
         return this.#onPreimage(id, work, signed, found.preimage, found.fees)
       if (found?.state === 'failed' || found?.state === 'expired') {
-        await this.#deps.journal.delete(this.#purchaseKey(signed.quote.id))
+        await this.#books.end(signed.quote.id)
         return this.#step({ tag: 'pay-failed', window: id, code: 'payment-failed' })
       }
       if (found === undefined) {
@@ -501,7 +469,7 @@ class RunningDownload implements Download {
           if (buyers.mayPayAgain(this.#buyer, id)) return await this.#sendPayment(id, work, signed)
           return this.#step({ tag: 'pay-unknown', window: id })
         }
-        await this.#deps.journal.delete(this.#purchaseKey(signed.quote.id))
+        await this.#books.end(signed.quote.id)
         return this.#step({ tag: 'pay-failed', window: id, code: 'expired' })
       }
     } catch (error) {
@@ -522,32 +490,15 @@ class RunningDownload implements Download {
         ? undefined
         : await cryptWindow(fromHex(preimage), signed.quote.id, work.ciphertext))
     if (plain === undefined) return
-    const leaves = await leafHashes(plain)
-    const good: { piece: number; bytes: Uint8Array }[] = []
-    let wrong: { piece: number; block: number; index: number } | undefined
-    let at = 0
-    for (const piece of work.pieces) {
-      const bytes = plain.subarray(at, at + pieceBytes(meta, piece))
-      const first = at / BLOCK
-      const own = leaves.subarray(first * HASH, (first + blocksIn(bytes.length)) * HASH)
-      if (equal(pieceRoot(own, meta), entry(meta.layer, piece))) good.push({ piece, bytes })
-      else
-        wrong ??= wrongBlock(
-          own,
-          (work.leaves as Bytes).subarray(first * HASH, first * HASH + own.length),
-          piece,
-          first,
-        )
-      at += bytes.length
-    }
+    const { good, wrong } = await sortPieces(plain, work.leaves, work.pieces, meta)
     // Together, so that a store which groups its syncs pays for one.
     await Promise.all(good.map(({ piece, bytes }) => this.#session.keep(piece, bytes)))
-    const cheated = wrong !== undefined
+    const cheated = good.length < work.pieces.length
     if (signed !== undefined && preimage !== undefined && window.amount > 0) {
       // The proof first: with the receipt on disk a restart takes the window for finished.
       if (wrong !== undefined) await this.#accuse(signed, preimage, work, wrong, window)
       await this.#keepReceipt(window, signed, preimage)
-      await this.#deps.journal.delete(this.#purchaseKey(signed.quote.id))
+      await this.#books.end(signed.quote.id)
     }
     if (cheated) this.#step({ tag: 'stored', pieces: good.map(({ piece }) => piece) })
     this.#step({ tag: 'opened', window: id, cheated })
@@ -556,7 +507,6 @@ class RunningDownload implements Download {
   }
 
   async #keepReceipt(window: buyers.Window, signed: SignedQuote, preimage: string): Promise<void> {
-    const nowMs = this.#deps.nowMs()
     const row: WindowRow = {
       seller: signed.quote.seller,
       paymentHash: signed.quote.paymentHash,
@@ -566,16 +516,11 @@ class RunningDownload implements Download {
       feesMsat: window.fees,
       requestedAt: window.requestedAtMs,
       paidAt: window.paidAtMs,
-      doneAt: nowMs,
+      doneAt: this.#deps.nowMs(),
       late: window.elsewhere,
     }
     const receipt = receiptOf(signed, preimage)
-    await this.#deps.journal.put(
-      `receipt/${this.#session.meta.infoHash}/${signed.quote.id}`,
-      encodeJson({ receipt, row }),
-    )
-    this.#receipts.push(receipt)
-    this.#rows.push(row)
+    await this.#books.keep(signed.quote.id, receipt, row)
     if (row.late) for (const run of this.#onLate) run(receipt, row)
   }
 
@@ -583,114 +528,44 @@ class RunningDownload implements Download {
     signed: SignedQuote,
     preimage: string,
     work: Work,
-    wrong: { piece: number; block: number; index: number },
+    wrong: Wrong,
     window: buyers.Window,
   ): Promise<void> {
-    const { meta } = this.#session
-    const cipherLeaves = await leafHashes(work.ciphertext)
-    const claimed = work.leaves as Bytes
-    const first = wrong.index - wrong.block
-    const own = claimed.subarray(first * HASH, (first + blocksIn(pieceBytes(meta, wrong.piece))) * HASH)
-    const proof = encodeProof({
-      receipt: receiptOf(signed, preimage),
-      piece: wrong.piece,
-      block: wrong.block,
-      ciphertext: work.ciphertext.slice(wrong.index * BLOCK, Math.min((wrong.index + 1) * BLOCK, work.bytes)),
-      cipherPath: windowPath(cipherLeaves, wrong.index),
-      leaf: entry(own, wrong.block),
-      releasePath: releasePath(own, meta.layer, meta, wrong.piece, wrong.block),
-    })
-    const seller = signed.quote.seller
-    await this.#deps.journal.put(`fraud/${meta.infoHash}/${seller}`, proof)
-    await this.#deps.journal.put(
-      lossKey(meta.infoHash, seller),
-      encodeJson({
-        why: 'fraud: sold a block that is not the release’s',
-        amount: window.unproven ? window.amount : ZERO,
-      }),
+    const receipt = receiptOf(signed, preimage)
+    const proof = await fraudProof(
+      receipt,
+      work.ciphertext,
+      work.leaves ?? new Uint8Array(),
+      wrong,
+      this.#session.meta,
     )
+    const { seller } = signed.quote
+    await this.#books.accuse(seller, proof, buyers.FRAUD, window.unproven ? window.amount : ZERO)
     for (const run of this.#onFraud) run(proof, seller)
   }
 
   // Restart
 
-  #purchaseKey(quoteId: Sha256Hex): string {
-    return `buy/${this.#session.meta.infoHash}/${quoteId}`
-  }
-
   /** Takes up what a power cut left: sums, cheats, and payments whose outcome is not known. */
   async #resume(): Promise<void> {
-    const { journal } = this.#deps
-    const { meta } = this.#session
-    const done = new Set<string>()
-    for (const key of await journal.keys(`receipt/${meta.infoHash}/`)) {
-      const record = decodePaid(await journal.get(key))
-      if (record === undefined) continue
-      done.add(key.slice(key.lastIndexOf('/') + 1))
-      this.#receipts.push(record.receipt)
-      this.#rows.push(record.row)
-      this.#used.add(key.slice(key.lastIndexOf('/') + 1)).add(record.row.paymentHash)
-    }
-    this.#rows.sort((a, b) => a.paidAt - b.paidAt)
-    let lost = 0
-    for (const key of await journal.keys(`bad/${meta.infoHash}/`)) {
-      const loss = decodeLoss(await journal.get(key))
-      if (loss === undefined) continue
-      lost += loss.amount
-      this.#step({ tag: 'banned', key: key.slice(key.lastIndexOf('/') + 1) as PartyKey, why: loss.why })
-    }
-    this.#step({
-      tag: 'resumed',
-      paid: sum(this.#rows.map((row) => row.amountMsat)),
-      fees: sum(this.#rows.map((row) => row.feesMsat)),
-      lostToUnproven: lost as Msat,
-    })
-    for (const key of await journal.keys(`buy/${meta.infoHash}/`)) {
-      const record = decodePurchase((await journal.get(key)) ?? new Uint8Array())
-      const signed = record === undefined ? undefined : openQuote(fromHex(record.quote), fromHex(record.sig))
-      if (record === undefined || signed === undefined || done.has(signed.quote.id)) {
-        await journal.delete(key)
-        continue
-      }
-      this.#restore(signed, record)
-    }
+    const { banned, open, paid, fees, lostToUnproven } = await this.#books.reopen()
+    for (const { key, why } of banned) this.#step({ tag: 'banned', key, why })
+    this.#step({ tag: 'resumed', paid, fees, lostToUnproven })
+    for (const { signed, record } of open) this.#restore(signed, record)
   }
 
-  #restore(signed: SignedQuote, record: { leaves: string; requestedAt: number; ciphertext: Bytes }): void {
+  #restore(signed: SignedQuote, record: PurchaseRecord): void {
     const { quote } = signed
-    const nowMs = this.#deps.nowMs()
     const bytes = windowBytes(this.#session.meta, quote.pieces)
-    this.#step({
-      tag: 'restored',
-      window: {
-        peer: '',
-        key: quote.seller,
-        pieces: quote.pieces,
-        bytes,
-        amount: quote.amount,
-        fees: ZERO,
-        state: 'unknown',
-        paymentHash: quote.paymentHash,
-        quoteExpiresAtMs: quote.expiry * 1000,
-        requestedAtMs: record.requestedAt,
-        progressAtMs: nowMs,
-        payingAtMs: nowMs,
-        paidAtMs: 0,
-        doneAtMs: 0,
-        unproven: false,
-        elsewhere: false,
-        restored: true,
-        payAfterMs: 0,
-        lookUps: 0,
-        lookUpAtMs: nowMs,
-      },
-    })
-    const id = this.#buyer.nextWindow - 1
-    this.#used.add(quote.id).add(quote.paymentHash)
+    const { seller: key, pieces, amount, paymentHash } = quote
+    const quoteExpiresAtMs = quote.expiry * 1000
+    const requestedAtMs = record.requestedAt
+    const window = { key, pieces, bytes, amount, paymentHash, quoteExpiresAtMs, requestedAtMs }
+    const id = this.#buyer.nextWindow
     this.#byQuote.set(quote.id, id)
     this.#work.set(id, {
       peer: '',
-      pieces: quote.pieces,
+      pieces,
       bytes,
       requestedAt: record.requestedAt,
       price: ZERO,
@@ -700,6 +575,7 @@ class RunningDownload implements Download {
       signed,
       checking: true,
     })
+    this.#step({ tag: 'restored', window })
   }
 
   // Clock and view
@@ -713,7 +589,7 @@ class RunningDownload implements Download {
       meter.bytes = 0
     }
     if (this.#cell.get().state.tag === 'waiting' && nowMs - this.#lastBalanceMs > BALANCE_MS)
-      void this.#refreshBalance()
+      void this.#askWallet()
     this.#step({ tag: 'tick' })
   }
 
@@ -724,15 +600,20 @@ class RunningDownload implements Download {
     this.#rates.set(peer.key, meter)
   }
 
-  async #refreshBalance(): Promise<void> {
+  /** What the wallet holds, and in what money: asked again until it answers. */
+  async #askWallet(): Promise<void> {
     const { wallet } = this.#deps
-    if (wallet === undefined) return
+    if (wallet === undefined || this.#askingWallet) return
+    this.#askingWallet = true
     this.#lastBalanceMs = this.#deps.nowMs()
     try {
+      const money = this.#buyer.money ?? (await wallet.info()).money
       const balance = await wallet.balance()
-      if (this.#running) this.#step({ tag: 'balance', balance })
+      if (this.#running) this.#step({ tag: 'wallet', money, balance })
     } catch (error) {
-      this.#deps.log?.('balance unknown', { message: error instanceof Error ? error.message : String(error) })
+      this.#deps.log?.('wallet silent', { message: error instanceof Error ? error.message : String(error) })
+    } finally {
+      this.#askingWallet = false
     }
   }
 
@@ -758,112 +639,16 @@ class RunningDownload implements Download {
   }
 
   #snapshot(): DownloadSnapshot {
-    const buyer = this.#buyer
-    const lockedWindows = [...buyer.windows.values()].filter(
-      (window) => window.state === 'paying' || window.state === 'unknown',
-    )
-    const sellers = this.#sellers()
-    return {
-      state: this.#state(),
-      have: buyer.haveCount,
-      pieces: buyer.have.length,
-      rateBps: Math.round(sellers.reduce((total, seller) => total + seller.rateBps, 0)),
-      paid: buyer.paid,
-      fees: buyer.fees,
-      locked: sum(lockedWindows.map((window) => window.amount)),
-      sellers,
-      windows: [...this.#rows],
-      boughtTwice: buyer.boughtTwice,
-    }
-  }
-
-  #sellers(): SellerSum[] {
-    const sums = new Map<PartyKey, SellerSum>()
-    for (const [key, of] of this.#buyer.keys) {
-      if (this.#plainKeys.has(key)) continue
-      const rate = Math.round(this.#rates.get(key)?.rate ?? 0)
-      const given = { pieces: of.pieces, bytes: of.bytes, paidMsat: ZERO, feesMsat: ZERO }
-      sums.set(key, {
-        seller: key,
-        ...given,
-        rateBps: rate,
-        ...(of.dropped === undefined ? {} : { dropped: of.dropped }),
-      })
-    }
-    // Sats from the receipts: they outlive a restart, the session's records do not.
-    const restored = new Map<PartyKey, { pieces: number; bytes: number }>()
-    for (const row of this.#rows) {
-      const of = sums.get(row.seller) ?? {
-        seller: row.seller,
-        pieces: 0,
-        bytes: 0,
-        paidMsat: ZERO,
-        feesMsat: ZERO,
-        rateBps: 0,
-      }
-      sums.set(row.seller, {
-        ...of,
-        paidMsat: (of.paidMsat + row.amountMsat) as Msat,
-        feesMsat: (of.feesMsat + row.feesMsat) as Msat,
-      })
-      const bought = restored.get(row.seller) ?? { pieces: 0, bytes: 0 }
-      restored.set(row.seller, { pieces: bought.pieces + row.pieces.length, bytes: bought.bytes + row.bytes })
-    }
-    return [...sums.values()].map((of) => {
-      const bought = restored.get(of.seller)
-      return bought === undefined
-        ? of
-        : { ...of, pieces: Math.max(of.pieces, bought.pieces), bytes: Math.max(of.bytes, bought.bytes) }
+    return snapshotOf({
+      buyer: this.#buyer,
+      rows: this.#books.rows,
+      running: this.#running,
+      trouble: this.#disk,
+      hasWallet: this.#deps.wallet !== undefined,
+      rateOf: (key) => this.#rates.get(key)?.rate ?? 0,
+      plainKeys: this.#plainKeys,
+      nowMs: this.#deps.nowMs(),
     })
-  }
-
-  #state(): DownloadState {
-    if (!this.#running) return { tag: 'stopped' }
-    if (this.#disk !== undefined) return { tag: 'waiting', why: 'wallet', text: this.#disk }
-    const outlook = buyers.outlook(this.#buyer, this.#deps.nowMs())
-    switch (outlook.tag) {
-      case 'complete':
-        return { tag: 'complete' }
-      case 'buying':
-        return { tag: 'buying' }
-      case 'looking':
-        return { tag: 'looking' }
-      case 'funds':
-        return { tag: 'waiting', why: 'funds', needMsat: outlook.need }
-      case 'budget':
-        return {
-          tag: 'waiting',
-          why: 'budget',
-          text: 'The budget for this release is used up. Raise it and the download goes on from here.',
-        }
-      case 'price':
-        return {
-          tag: 'waiting',
-          why: 'price',
-          text: `The cheapest seller asks ${outlook.lowest / 1000} sats per MiB, above the cap of ${this.#deps.policy.priceCap / 1000}.`,
-        }
-      case 'money':
-        return { tag: 'waiting', why: 'money', text: moneyText(outlook.offered, this.#buyer.money) }
-      case 'unproven':
-        return {
-          tag: 'waiting',
-          why: 'payment',
-          text: 'Waiting for the first payment to each seller to settle; nothing more is risked with sellers that never delivered.',
-        }
-    }
-  }
-}
-
-function moneyText(offered: Money | undefined, own: Money | undefined): string {
-  if (own === undefined) return 'This device has no wallet: connect one to buy.'
-  return `Sellers here ask for ${offered === undefined ? 'other money' : `${unitOf(offered)} (${offered})`}; this wallet holds ${unitOf(own)} (${own}).`
-}
-
-async function moneyOf(wallet: NonNullable<DownloadDeps['wallet']>): Promise<Money | undefined> {
-  try {
-    return (await wallet.info()).money
-  } catch {
-    return undefined
   }
 }
 
@@ -875,31 +660,4 @@ function readInvoice(
   if (!decoded.ok) return 'unreadable'
   const { paymentHash, amount, expiresAtMs } = decoded.invoice
   return amount === undefined ? 'unreadable' : { paymentHash, amount, expiresAtMs }
-}
-
-function leavesProve(
-  leaves: Bytes,
-  pieces: readonly number[],
-  meta: { length: number; pieceLength: number; layer: Bytes },
-): boolean {
-  let at = 0
-  for (const piece of pieces) {
-    const blocks = blocksIn(pieceBytes(meta, piece))
-    if (!equal(pieceRoot(leaves.subarray(at * HASH, (at + blocks) * HASH), meta), entry(meta.layer, piece)))
-      return false
-    at += blocks
-  }
-  return true
-}
-
-function wrongBlock(
-  found: Uint8Array,
-  claimed: Uint8Array,
-  piece: number,
-  first: number,
-): { piece: number; block: number; index: number } | undefined {
-  for (let block = 0; block * HASH < found.length; block++) {
-    if (!equal(entry(found, block), entry(claimed, block))) return { piece, block, index: first + block }
-  }
-  return undefined
 }
