@@ -97,7 +97,10 @@ async function vitest(
 function journeyFiles(): string[] {
   const isFull = (file: string): boolean => file.endsWith('.full.spec.ts')
   return fs
-    .globSync(['e2e/journeys/**/*.spec.ts', 'e2e/peers/**/*.spec.ts'], { cwd: root })
+    .globSync(
+      ['journeys', 'failures', 'peers'].map((room) => `e2e/${room}/**/*.spec.ts`),
+      { cwd: root },
+    )
     .toSorted()
     .filter((file) => (isFull(file) ? flags.full || flags.extra : !flags.extra))
 }
