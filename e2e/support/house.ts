@@ -61,7 +61,8 @@ export interface House {
   readonly relay: RelayHandle
   /** Starts the relay's process again on its port and data. */
   restartRelay(): Promise<void>
-  distributor(name: string, price: Msat): Promise<DistributorHandle>
+  /** `extra` follows the command's own arguments. */
+  distributor(name: string, price: Msat, extra?: readonly string[]): Promise<DistributorHandle>
   /** Joins through `vendor`, which funds it with `fundMsat`; not running yet. */
   device(name: string, grant: DeviceGrant): Promise<DeviceHandle>
   stop(): Promise<void>
@@ -116,14 +117,14 @@ export async function openHouse(options: HouseOptions): Promise<House> {
       relay.program = (await startRelay(relay.port)).program
     },
 
-    async distributor(name, price) {
+    async distributor(name, price, extra = []) {
       const dataDir = path.join(dir, name)
       fs.mkdirSync(dataDir, { recursive: true })
       const account = await openPlayAccount(relay.url, { name })
       const walletFile = path.join(dataDir, 'wallet.txt')
       fs.writeFileSync(walletFile, account.connection, { mode: 0o600 })
       const args = ['distributor', 'run', '--relay', relay.url, '--data', dataDir]
-      args.push('--price', String(price), '--wallet-file', walletFile)
+      args.push('--price', String(price), '--wallet-file', walletFile, ...extra)
       const start = (): Program => programs.satpatch(name, args)
       const program = start()
       const key = await program.line('its key', START_TIMEOUT_MS, keyIn)
