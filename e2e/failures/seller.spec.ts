@@ -17,7 +17,7 @@ test('a distributor killed half way: the devices finish from the other', async (
   for (const device of world.devices) expect(world.row(device, release)?.state).not.toBe('healthy')
   await endsWell(scene)
   expect(other?.program.exitCode()).toBeUndefined()
-})
+}, 240_000)
 
 test('all distributors gone and no vendor: the device waits, says so, and goes on when one returns', async () => {
   const scene = await shipped({ distributors: 2, devices: 1, bytes: 8 * MIB, distributorArgs: SLOWLY })
@@ -43,4 +43,4 @@ test('all distributors gone and no vendor: the device waits, says so, and goes o
   if (returning) back(returning)
   await endsWell(scene)
   expect((await statusOf(device)).paidMsat).toBeGreaterThan(status.paidMsat)
-})
+}, 240_000)
