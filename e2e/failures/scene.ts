@@ -24,7 +24,7 @@ export type Scene = Readonly<{ world: World; release: Release; seed: Seed; books
  */
 export async function shipped(options: WorldOptions & { bytes: number }): Promise<Scene> {
   const world = await openWorld(options)
-  await Promise.all(world.devices.map((device) => device.program?.stop()))
+  await Promise.all(world.devices.flatMap((device) => device.program?.stop() ?? []))
   const out = await world.ship(world.file('image.bin', options.bytes))
   await reached(out.seed, world.distributors.length)
   return { world, ...out }
@@ -72,7 +72,7 @@ export async function seen<T>(what: string, directory: string, look: () => T | u
       try {
         found = look()
       } catch (error) {
-        return end(() => reject(error))
+        return end(() => reject(error instanceof Error ? error : new Error(String(error))))
       }
       if (found !== undefined) end(() => resolve(found))
     }

@@ -44,3 +44,24 @@ test('all distributors gone and no vendor: the device waits, says so, and goes o
   await endsWell(scene)
   expect((await statusOf(device)).paidMsat).toBeGreaterThan(status.paidMsat)
 }, 240_000)
+
+test('the only seller killed in the moment it is paid: it has its sats, the device its pieces, and both go on', async () => {
+  const scene = await shipped({ distributors: 1, devices: 1, bytes: 4 * MIB, distributorArgs: SLOWLY })
+  const { world, seed } = scene
+  const [device] = world.devices
+  const [seller] = world.distributors
+  if (device === undefined || seller === undefined) throw new Error('nobody there')
+  await seed.stop()
+  const before = await seller.wallet.balance()
+  const paid = new Promise<number>((resolve) => {
+    device.wallet.onEvent((event) => event.tag === 'sent' && resolve(event.transaction.amount))
+  })
+  start(device)
+  const amount = await paid
+  await kill(seller.program)
+  // The preimage is the key: the window is unlocked without the seller.
+  await receipts(device, 1)
+  expect(await seller.wallet.balance()).toBeGreaterThanOrEqual(before + amount)
+  back(seller)
+  await endsWell(scene)
+}, 240_000)

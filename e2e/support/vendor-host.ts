@@ -8,7 +8,7 @@ import { createPool } from '../../web/edge/nostr/pool.ts'
 import { fetchRelayConfig, type RelayConfig } from '../../web/edge/relay-config.ts'
 import { openPlayAccount } from '../../web/edge/release/api.ts'
 import { memoryStore } from '../../web/edge/release/store.ts'
-import type { SellPolicy } from '../../web/edge/swarm/api.ts'
+import type { PieceStore, SellPolicy } from '../../web/edge/swarm/api.ts'
 import { hashArtifact } from '../../web/edge/swarm/hash-artifact.ts'
 import { createShop } from '../../web/edge/swarm/shop.ts'
 import { createSwarm } from '../../web/edge/swarm/swarm.ts'
@@ -86,6 +86,7 @@ export async function openVendor(options: VendorHostOptions): Promise<VendorHost
     unprovenBytes: UNPAID_BYTES,
   }
   const seeds: Seed[] = []
+  const stores: PieceStore[] = []
   return {
     vendor,
     keys,
@@ -98,6 +99,7 @@ export async function openVendor(options: VendorHostOptions): Promise<VendorHost
       const [release] = await vendor.publish([{ ...hashed, form: { ...form, fileName: name } }])
       if (release === undefined) throw new Error('The vendor engine published nothing.')
       const store = await completeStore(file, hashed.meta.pieces)
+      stores.push(store)
       const seed = await startSeed({
         vendor,
         keys,
@@ -119,6 +121,7 @@ export async function openVendor(options: VendorHostOptions): Promise<VendorHost
       await Promise.allSettled(seeds.map((seed) => seed.stop()))
       vendor.close()
       await swarm.close()
+      await Promise.allSettled(stores.map((store) => store.close()))
       wallet.close()
       pool.close()
     },
