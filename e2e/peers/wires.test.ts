@@ -1,9 +1,10 @@
+import type { Wire } from '#webtorrent'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { concat, toHex, type Bytes, type PartyKey } from '../../web/core/bytes.ts'
 import { encode } from '../../web/core/exchange/bencode.ts'
 import { decodeMessage, encodeMessage, FRAME, type Message } from '../../web/core/exchange/message.ts'
 import { Arena, until } from './arena.ts'
-import { rawPeer } from './raw-peer.ts'
+import { rawPeer, type RawPeer } from './raw-peer.ts'
 
 let arena: Arena
 beforeEach(async () => {
@@ -24,19 +25,18 @@ describe('a wire', () => {
     const beyond = await arena.beside()
     arena.onClose(() => beyond.close())
     const passed: string[] = []
-    const note = (frame: Uint8Array) => passed.push(decodeMessage(frame)?.t ?? '?')
-    const near = await rawPeer(arena, {
-      onFrame: (frame) => {
-        note(frame)
-        far.send(frame)
-      },
-    })
-    const far = await rawPeer(beyond, {
-      onFrame: (frame) => {
-        note(frame)
-        near.send(frame)
-      },
-    })
+    // Two peers may meet over two wires at once: only the first of each side is passed on, or hellos come twice.
+    const passOn = (to: () => RawPeer) => {
+      let first: Wire | undefined
+      return (frame: Uint8Array, wire: Wire) => {
+        first ??= wire
+        if (wire !== first) return
+        passed.push(decodeMessage(frame)?.t ?? '?')
+        to().send(frame)
+      }
+    }
+    const near = await rawPeer(arena, { onFrame: passOn(() => far) })
+    const far = await rawPeer(beyond, { onFrame: passOn(() => near) })
     const seller = await beyond.seller()
     const device = await arena.device()
     const refused = (why: string) => why === 'did not prove its key'

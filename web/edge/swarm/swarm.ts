@@ -39,6 +39,8 @@ const MAX_CONNECTIONS = 200
 const RECONNECT_MS = 1_500
 const MAX_RECONNECT_MS = 30_000
 const REANNOUNCE_MS = 1_000
+/** With so many wires nobody looks for more on its own. */
+const ENOUGH_WIRES = 6
 /** Haves come in bursts; the count is for people. */
 const COUNT_MS = 100
 
@@ -166,7 +168,7 @@ async function join(
           peers.delete(peer)
           count()
           each((part) => part.gone?.(peer))
-          reannounce()
+          reannounce.soon()
         },
         log,
       },
@@ -181,6 +183,7 @@ async function join(
   })
   torrent.on('error', (error: Error) => log('torrent error', { message: error.message }))
   for (const tracker of torrent.discovery?.tracker?._trackers ?? []) reconnectSoon(tracker)
+  reannounce.watch()
   const has = (piece: number): boolean => (((store.have[piece >> 3] ?? 0) >> (7 - (piece & 7))) & 1) === 1
   const announce = (piece: number) => {
     torrent._markVerified(piece)
@@ -244,14 +247,32 @@ function reconnectSoon(tracker: Tracker): void {
   })
 }
 
-/** A lost wire comes back with the next announce: make that one soon, and not more than one a second. */
-function reannouncer(torrent: Torrent): { (): void; stop(): void } {
+/**
+ * Wires come with announces. One that was lost is asked for again at once; and while the tracker knows of more
+ * peers than we have wires, again after a while drawn by chance: two peers that announce in the same moment offer
+ * to each other and each may keep the wire that the other closes.
+ */
+function reannouncer(torrent: Torrent): { soon(): void; watch(): void; stop(): void } {
   let timer: ReturnType<typeof setTimeout> | undefined
-  const soon = () => {
+  let misses = 0
+  const announceIn = (waitMs: number) => {
     timer ??= setTimeout(() => {
       timer = undefined
       if (!torrent.destroyed) torrent.discovery?.tracker?.update()
-    }, REANNOUNCE_MS)
+    }, waitMs)
   }
-  return Object.assign(soon, { stop: () => clearTimeout(timer) })
+  const onUpdate = (data: { complete?: number; incomplete?: number }) => {
+    const others = (data.complete ?? 0) + (data.incomplete ?? 0) - 1
+    if (torrent.wires.length >= Math.min(others, ENOUGH_WIRES)) {
+      misses = 0
+      return
+    }
+    const waitMs = Math.min(MAX_RECONNECT_MS, REANNOUNCE_MS * 2 ** Math.min(misses++, 5))
+    announceIn(waitMs * (1 + Math.random()))
+  }
+  return {
+    soon: () => announceIn(REANNOUNCE_MS),
+    watch: () => torrent.discovery?.tracker?.on('update', onUpdate),
+    stop: () => clearTimeout(timer),
+  }
 }

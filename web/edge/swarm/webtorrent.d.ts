@@ -50,7 +50,9 @@ declare module '#webtorrent' {
     readonly destroyed: boolean
     readonly wires: Wire[]
     readonly _peers: Map<string, { wire: Wire | null; conn: Connection | null }>
-    readonly discovery?: { tracker?: { _trackers: Tracker[]; update(options?: object): void } | null } | null
+    readonly discovery?: {
+      tracker?: (Emitter & { _trackers: Tracker[]; update(options?: object): void }) | null
+    } | null
     _markVerified(piece: number): void
     _checkDone(): void
     destroy(options: { destroyStore: boolean }, done: (error?: Error) => void): void
