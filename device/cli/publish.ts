@@ -1,4 +1,5 @@
 /** `satpatch publish FILE`: signs a release with the vendor's key file and seeds it until others have it. */
+import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../web/core/exchange/desk.ts'
 import { webcrypto } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
@@ -29,7 +30,6 @@ const DEFAULT_PRICE_CAP = 10_000
 const DEFAULT_PRICE = 1000
 const DEFAULT_GIFTS = 3
 /** What strangers may owe at once. */
-const UNPAID_BYTES = 32 * 1024 * 1024
 
 export const publishCommand: Command = {
   verb: 'publish',
@@ -159,8 +159,8 @@ the link that "satpatch relay" printed.`,
               price: msat(flags.count('price') ?? DEFAULT_PRICE),
               gifts: { to: 'distributors', copies: flags.count('gifts') ?? DEFAULT_GIFTS },
               approved: [],
-              unpaidBytes: UNPAID_BYTES,
-              unprovenBytes: UNPAID_BYTES,
+              unpaidBytes: DEFAULT_UNPAID_BYTES,
+              unprovenBytes: DEFAULT_UNPROVEN_BYTES,
             },
             nowMs: Date.now,
             createShop,

@@ -50,7 +50,7 @@ function metaOf(artifact: Bytes): Metainfo {
   for (let i = 0; i < pieces; i++)
     layer.set(pieceRoot(artifact.subarray(i * PIECE, (i + 1) * PIECE), leaves), i * 32)
   const sha1s = new Uint8Array(20 * pieces)
-  return buildMetainfo({ name: 'f', length: artifact.length, pieceLength: PIECE, sha1s, layer, trackers: [] })
+  return buildMetainfo({ salt: new Uint8Array(16), name: 'f', length: artifact.length, pieceLength: PIECE, sha1s, layer, trackers: [] })
 }
 
 /** Everything around the device: a mirror, a Nostr relay, a swarm that sells when the test lets it. */

@@ -1,4 +1,5 @@
 /** A vendor in this process: the engine that the page runs, with its keys in memory and its files on disk. */
+import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../web/core/exchange/desk.ts'
 import path from 'node:path'
 import { webcrypto } from 'node:crypto'
 import type { Bytes } from '../../web/core/bytes.ts'
@@ -48,7 +49,6 @@ export type VendorHostOptions = Readonly<{
 
 export const random = (length: number): Bytes => webcrypto.getRandomValues(new Uint8Array(length))
 /** What strangers may owe at once; DESIGN's default. */
-const UNPAID_BYTES = 32 * 1024 * 1024
 
 /** Makes a vendor, has the relay admit it, opens its play-money account. */
 export async function openVendor(options: VendorHostOptions): Promise<VendorHost> {
@@ -82,8 +82,8 @@ export async function openVendor(options: VendorHostOptions): Promise<VendorHost
     price: options.price,
     gifts: { to: 'distributors', copies: options.gifts },
     approved: [],
-    unpaidBytes: UNPAID_BYTES,
-    unprovenBytes: UNPAID_BYTES,
+    unpaidBytes: DEFAULT_UNPAID_BYTES,
+    unprovenBytes: DEFAULT_UNPROVEN_BYTES,
   }
   const seeds: Seed[] = []
   const stores: PieceStore[] = []

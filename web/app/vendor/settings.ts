@@ -1,4 +1,5 @@
 /** The vendor's terms for its own tab: what it asks and to whom it gives. Kept in this browser. */
+import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../core/exchange/desk.ts'
 import * as v from 'valibot'
 import { msat, type Msat } from '../../core/money/msat.ts'
 import type { PartyKey } from '../../core/bytes.ts'
@@ -32,15 +33,11 @@ export function keepGifts(gifts: GiftPolicy): void {
   }
 }
 
-/** Ciphertext that may run ahead of payment, and how much of it to keys that have not settled before. */
-const UNPAID_BYTES = 32 * 1024 * 1024
-const UNPROVEN_BYTES = 64 * 1024 * 1024
-
 export const sellPolicy = (gifts: GiftPolicy, cap: Msat, approved: readonly PartyKey[]): SellPolicy => ({
   // Never above what devices may pay.
   price: msat(Math.min(gifts.priceMsat, cap)),
   gifts: { to: gifts.to, copies: gifts.copies },
   approved,
-  unpaidBytes: UNPAID_BYTES,
-  unprovenBytes: UNPROVEN_BYTES,
+  unpaidBytes: DEFAULT_UNPAID_BYTES,
+  unprovenBytes: DEFAULT_UNPROVEN_BYTES,
 })

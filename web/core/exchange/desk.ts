@@ -85,6 +85,10 @@ export type DeskEffect =
   /** Nobody pays this invoice any more. */
   | { tag: 'forget'; sale: Sale }
 
+/** What a seller has out unpaid at most, unless its owner says otherwise: in all, and to keys that never settled. */
+export const DEFAULT_UNPAID_BYTES = 32 * 1024 * 1024
+export const DEFAULT_UNPROVEN_BYTES = 16 * 1024 * 1024
+
 /** Requests of one peer that may be open at once. */
 export const MAX_OPEN_PER_PEER = 8
 /** How long after a quote's expiry a settlement may still be under way. */
@@ -183,8 +187,10 @@ export function step(desk: Desk, event: DeskEvent, nowMs: number): DeskEffect[] 
     }
     case 'left':
       for (const sale of desk.sales.values()) {
-        if (sale.peer === event.peer && sale.state === 'preparing')
-          close(desk, sale, sale.begun ? 'cancelled' : 'failed')
+        if (sale.peer !== event.peer || sale.state !== 'preparing') continue
+        // Hanging up half way is no cheaper than giving up: what was sent stays on the account.
+        if (sale.begun && sale.amount > 0) account(desk, sale.buyer).debtBytes += sale.bytes
+        close(desk, sale, sale.begun ? 'cancelled' : 'failed')
       }
       if ((desk.accounts.get(event.buyer)?.giftBytes ?? 0) === 0) desk.gifted.delete(event.buyer)
       return []

@@ -64,3 +64,56 @@ test('a seller that falls silent three times over is left for good', () => {
   }
   expect(buyer.keys.get(SELLER)?.dropped).toContain('stall')
 })
+
+test('a seller that drips is as silent as one that says nothing', () => {
+  const { buyer, join } = trading()
+  join('p', 1000)
+  const [first] = buyer.windows.keys()
+  for (let nowMs = 1000; nowMs < 120_000; nowMs += 10_000) {
+    buyers.step(buyer, { tag: 'progress', window: first ?? 0 }, nowMs)
+    buyers.step(buyer, { tag: 'tick' }, nowMs)
+  }
+  expect(buyer.windows.has(first ?? 0)).toBe(false)
+})
+
+test('a wallet that refuses is left alone: the quote is held, nothing more is asked for', () => {
+  const { buyer, join } = trading()
+  join('p', 1000)
+  const [first] = buyer.windows.keys()
+  const quoted = {
+    tag: 'quoted',
+    window: first ?? 0,
+    amount: msat(250),
+    paymentHash: 'h',
+    expiresAtMs: 100_000,
+  } as const
+  expect(buyers.step(buyer, quoted, 2000).map(({ tag }) => tag)).toEqual(['pay'])
+  const refused = { tag: 'pay-failed', window: first ?? 0, code: 'unauthorized' } as const
+  expect(buyers.step(buyer, refused, 3000)).toEqual([])
+  expect(buyers.step(buyer, { tag: 'tick' }, 10_000)).toEqual([])
+  expect(buyers.step(buyer, { tag: 'tick' }, 40_000).map(({ tag }) => tag)).toEqual(['pay'])
+})
+
+test('cheats of keys that had settled count in what strangers may take', () => {
+  const { buyer, join } = trading()
+  buyer.policy = { ...buyer.policy, approved: [], unprovenBudget: msat(500) }
+  join('p', 1000)
+  for (
+    let cheated = false, id = 1, nowMs = 2000;
+    id < 40 && buyer.keys.get(SELLER)?.dropped === undefined;
+    nowMs += 100
+  ) {
+    id = [...buyer.windows.keys()][0] ?? 40
+    const amount = buyer.windows.get(id)?.amount ?? msat(0)
+    buyers.step(
+      buyer,
+      { tag: 'quoted', window: id, amount, paymentHash: `h${id}`, expiresAtMs: 100_000 },
+      nowMs,
+    )
+    buyers.step(buyer, { tag: 'settled', window: id, fees: msat(0) }, nowMs)
+    buyers.step(buyer, { tag: 'opened', window: id, cheated }, nowMs)
+    cheated = true
+  }
+  expect(buyer.lost).toBeGreaterThan(0)
+  expect(buyer.unprovenSpent).toBeGreaterThanOrEqual(buyer.lost)
+})

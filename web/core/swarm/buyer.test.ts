@@ -264,7 +264,7 @@ class World {
       tag: 'resumed',
       paid: sum(opened),
       fees: msat(opened.length * this.feeMsat),
-      lostToUnproven: sum(opened.filter((at) => at.unproven && at.opened === 'cheated')),
+      lost: sum(opened.filter((at) => at.opened === 'cheated')),
     })
     for (const payment of this.payments) {
       payment.window = undefined

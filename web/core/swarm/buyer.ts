@@ -87,8 +87,6 @@ export type Window = {
   elsewhere: boolean
   /** From before a restart: pieces that are there already came from this very window. */
   restored: boolean
-  /** Not handed to the wallet (again) before this time. */
-  payAfterMs: number
   lookUps: number
   lookUpAtMs: number
 }
@@ -118,9 +116,13 @@ export type Buyer = {
   readonly bought: Window[]
   nextWindow: WindowId
   balance: Msat | undefined
+  /** The wallet refuses for reasons of its own: nothing is asked for or paid before this time. */
+  walletRestsUntilMs: number
   paid: Msat
   fees: Msat
   unprovenSpent: Msat
+  /** The part of it that cheats have. */
+  lost: Msat
   boughtTwice: number
   running: boolean
 }
@@ -152,7 +154,7 @@ export type BuyerEvent =
   | { tag: 'stored'; pieces: readonly number[] }
   | { tag: 'wallet'; money: Money; balance: Msat }
   /** Sums from before a restart: paid for, and taken by unproven keys that cheated. */
-  | { tag: 'resumed'; paid: Msat; fees: Msat; lostToUnproven: Msat }
+  | { tag: 'resumed'; paid: Msat; fees: Msat; lost: Msat }
   /** A purchase from before a restart: handed to the wallet, outcome not known. */
   | { tag: 'restored'; window: RestoredWindow }
   | { tag: 'banned'; key: PartyKey; why: string }
@@ -177,10 +179,13 @@ const LARGEST_WINDOW = 4 * MIB
 const WINDOWS_IN_FLIGHT = 4
 const STALL_MS = 15_000
 const REST_MS = 30_000
+/** A window that comes more slowly than this, after a start, counts as stalled. */
+const SLOWEST_BPS = 64 * 1024
+const SLOWEST_MS = 60_000
 /** A key that falls silent so often, asked anew each time, is left for good. A crash stalls all its windows at once. */
 const MAX_STALLS = 3
 const BUSY_REST_MS = 1_000
-const WALLET_REST_MS = 2_000
+const WALLET_REST_MS = { gone: 2_000, refusing: 30_000 }
 const MAX_LOOKUP_MS = 30_000
 /** A quote that is about to lapse is not paid. */
 const EXPIRY_MARGIN_MS = 3_000
@@ -203,9 +208,11 @@ export function openBuyer(shape: Shape, policy: BuyerPolicy, seed: number): Buye
     bought: [],
     nextWindow: 1,
     balance: undefined,
+    walletRestsUntilMs: 0,
     paid: ZERO,
     fees: ZERO,
     unprovenSpent: ZERO,
+    lost: ZERO,
     boughtTwice: 0,
     running: true,
   }
@@ -311,10 +318,11 @@ function apply(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
         buyer.balance = msat(Math.min(buyer.balance ?? 0, Math.max(0, window.amount - 1)))
         return []
       }
-      if (event.code === 'unreachable' || event.code === 'rate-limited') {
-        // The wallet's trouble, not the seller's: the same quote is paid when the wallet is back.
+      const waitMs = walletWaitMs(event.code)
+      if (waitMs !== undefined) {
+        // The wallet's trouble, not the seller's: nothing more is asked for, and the same quote is paid when it is over.
         window.state = 'held'
-        window.payAfterMs = nowMs + WALLET_REST_MS
+        buyer.walletRestsUntilMs = nowMs + waitMs
         return []
       }
       const peer = buyer.peers.get(window.peer)
@@ -341,7 +349,8 @@ function apply(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
     case 'resumed':
       buyer.paid = event.paid
       buyer.fees = event.fees
-      buyer.unprovenSpent = event.lostToUnproven
+      buyer.unprovenSpent = event.lost
+      buyer.lost = event.lost
       return []
     case 'restored':
       restore(buyer, event.window, nowMs)
@@ -368,7 +377,6 @@ function restore(buyer: Buyer, from: RestoredWindow, nowMs: number): void {
     unproven: false,
     elsewhere: false,
     restored: true,
-    payAfterMs: 0,
     lookUps: 0,
     lookUpAtMs: nowMs,
   }
@@ -515,7 +523,9 @@ function opened(buyer: Buyer, id: WindowId, cheated: boolean, nowMs: number): Bu
   of.windows++
   buyer.bought.push(window)
   if (cheated) {
-    // The stake stays spent: it is the bound on what all fresh keys together can take.
+    // What cheats took stays spent, whoever they were: it bounds what keys made to cheat can take together.
+    if (!window.unproven) buyer.unprovenSpent = msat(buyer.unprovenSpent + window.amount)
+    buyer.lost = msat(buyer.lost + window.amount)
     release(buyer, window, 'cheated')
     return drop(buyer, window, FRAUD)
   }
@@ -538,10 +548,16 @@ function opened(buyer: Buyer, id: WindowId, cheated: boolean, nowMs: number): Bu
   return []
 }
 
+/** Silent, or dripping: the windows before it in the queue count in its time. */
+function stalled(window: Window, nowMs: number): boolean {
+  const allowedMs = SLOWEST_MS + (window.bytes * WINDOWS_IN_FLIGHT * 1000) / SLOWEST_BPS
+  return nowMs - window.progressAtMs > STALL_MS || nowMs - window.requestedAtMs > allowedMs
+}
+
 function tick(buyer: Buyer, nowMs: number): BuyerEffect[] {
   const effects: BuyerEffect[] = []
   for (const window of [...buyer.windows.values()]) {
-    if (window.state === 'asked' && nowMs - window.progressAtMs > STALL_MS) {
+    if (window.state === 'asked' && stalled(window, nowMs)) {
       const peer = buyer.peers.get(window.peer)
       if (peer !== undefined) peer.restUntilMs = nowMs + REST_MS
       const of = record(buyer, window.key, nowMs)
@@ -594,12 +610,30 @@ const promised = (buyer: Buyer): number => {
   return total
 }
 
+/** How long to leave a wallet alone that failed for reasons of its own; `undefined`: this payment's own failure. */
+function walletWaitMs(code: string): number | undefined {
+  switch (code) {
+    case 'unreachable':
+    case 'rate-limited':
+      return WALLET_REST_MS.gone
+    case 'unauthorized':
+    case 'restricted':
+    case 'not-implemented':
+    case 'unsupported-encryption':
+    case 'internal':
+      return WALLET_REST_MS.refusing
+    default:
+      return undefined
+  }
+}
+
 /** Pays what is held, as far as budgets and balance go. */
 function settleHeld(buyer: Buyer, nowMs: number): BuyerEffect[] {
+  if (buyer.walletRestsUntilMs > nowMs) return []
   const effects: BuyerEffect[] = []
   for (const window of buyer.windows.values()) {
     if (window.state !== 'held' || window.amount === 0) continue
-    if (window.quoteExpiresAtMs - EXPIRY_MARGIN_MS <= nowMs || window.payAfterMs > nowMs) continue
+    if (window.quoteExpiresAtMs - EXPIRY_MARGIN_MS <= nowMs) continue
     if (!mayStake(buyer, window.key, window.amount, nowMs) || (buyer.balance ?? 0) < window.amount) continue
     if (buyer.paid + buyer.fees + locked(buyer) + window.amount > buyer.policy.budget) continue
     stake(buyer, window)
@@ -620,6 +654,9 @@ function mayStake(buyer: Buyer, key: PartyKey, amount: Msat, nowMs: number): boo
     if (of.atStake > 0) return false
     return approved || buyer.unprovenSpent + amount <= buyer.policy.unprovenBudget
   }
+  // After cheats as dear as the budget a key may risk no more than it has earned honestly before.
+  const burnt = !approved && buyer.lost + amountOfPiece(buyer) > buyer.policy.unprovenBudget
+  if (burnt && of.paid < of.atStake + amount) return false
   return of.atStake + amount <= Math.max(buyer.policy.riskBudget, amountOfPiece(buyer))
 }
 
@@ -646,7 +683,8 @@ function ask(buyer: Buyer, nowMs: number): BuyerEffect[] {
   const ready: { peer: BuyerPeer; price: Msat }[] = []
   for (const peer of buyer.peers.values()) {
     const price = usable(buyer, peer)
-    if (typeof price === 'number' && peer.restUntilMs <= nowMs) ready.push({ peer, price })
+    const walletRests = price !== 0 && buyer.walletRestsUntilMs > nowMs
+    if (typeof price === 'number' && peer.restUntilMs <= nowMs && !walletRests) ready.push({ peer, price })
   }
   ready.sort((a, b) => a.price - b.price)
   const effects: BuyerEffect[] = []
@@ -711,7 +749,6 @@ function askOne(
     unproven: false,
     elsewhere: false,
     restored: false,
-    payAfterMs: 0,
     lookUps: 0,
     lookUpAtMs: 0,
   }

@@ -29,6 +29,7 @@ const sha1s = concat(
   ),
 )
 const meta = buildMetainfo({
+  salt: new Uint8Array(16),
   name: 'Änderung 1.bin',
   ...shape,
   sha1s,
@@ -60,7 +61,14 @@ describe('the .torrent file', () => {
   })
 
   test('trackers are outside of what the info-hash names', () => {
-    const bare = buildMetainfo({ name: meta.name, ...shape, sha1s, layer, trackers: [] })
+    const bare = buildMetainfo({
+      salt: new Uint8Array(16),
+      name: meta.name,
+      ...shape,
+      sha1s,
+      layer,
+      trackers: [],
+    })
     expect(bare.infoHash).toBe(meta.infoHash)
     expect(readMetainfo(bare.torrent, signed).layer).toEqual(layer)
   })
@@ -68,7 +76,14 @@ describe('the .torrent file', () => {
   test('one piece: the layer is the root itself', () => {
     const one = { length: BLOCK + 1, pieceLength: 4 * BLOCK }
     const own = pieceRoot(concat(...leaves.slice(0, 2)), one)
-    const single = buildMetainfo({ name: 'x', ...one, sha1s: sha1s.slice(0, 20), layer: own, trackers: [] })
+    const single = buildMetainfo({
+      salt: new Uint8Array(16),
+      name: 'x',
+      ...one,
+      sha1s: sha1s.slice(0, 20),
+      layer: own,
+      trackers: [],
+    })
     expect(single.piecesRoot).toBe(toHex(own))
     expect(toHex(own)).toBe(toHex(sha('sha256', concat(...leaves.slice(0, 2)))))
   })

@@ -1,6 +1,7 @@
 /**
  * The .torrent (BEP 3) with one key more in `info`: `piece layer`, the SHA-256 subtree root of each piece
- * (BEP 52). The info-hash covers it; the signed release root proves it.
+ * (BEP 52), and a `salt`, so that the same bytes released twice are two swarms with books of their own.
+ * The info-hash covers both; the signed release root proves the layer.
  */
 import { sha1 } from '@noble/hashes/legacy.js'
 import { equal, fromHex, fromUtf8, toHex, type Bytes, type InfoHash, type Sha256Hex } from '../bytes.ts'
@@ -47,6 +48,8 @@ export function buildMetainfo(parts: {
   sha1s: Uint8Array
   layer: Bytes
   trackers: readonly string[]
+  /** 16 random bytes. */
+  salt: Bytes
 }): Metainfo {
   const info = {
     length: parts.length,
@@ -54,6 +57,7 @@ export function buildMetainfo(parts: {
     'piece layer': parts.layer,
     'piece length': parts.pieceLength,
     pieces: parts.sha1s,
+    salt: parts.salt,
   }
   const announce = parts.trackers[0]
   const torrent = encode({

@@ -3,6 +3,7 @@
  * (free first, then for sats if its owner allows) and sells what is proven, all at once. Its failures are its
  * own: it says what is wrong and tries again.
  */
+import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../core/exchange/desk.ts'
 import type { Bytes, PartyKey } from '../../core/bytes.ts'
 import { liveCell, type Live } from '../../core/live.ts'
 import { MIB, msat, priceOf, type Msat } from '../../core/money/msat.ts'
@@ -32,7 +33,6 @@ import { loadTorrent, saveTorrent, type CarryRecord } from './records.ts'
 /** How long it hopes for a free copy before it spends what it may. */
 export const GIFT_PATIENCE_MS = 5_000
 /** Ciphertext that may be out unpaid, in all and to keys that have not paid before (DESIGN: 32 MiB). */
-export const UNPAID_BYTES = 32 * MIB
 export const LOCKED_TIMEOUT_MS = 60_000
 /** At stake with one seller that has settled before, as bytes at the price cap; and with all new keys together. */
 const RISK_WINDOW_BYTES = 4 * MIB
@@ -175,8 +175,8 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     price: msat(Math.min(terms.price, release.priceCapMsat)),
     gifts: { to: 'nobody', copies: 0 },
     approved: terms.approved,
-    unpaidBytes: UNPAID_BYTES,
-    unprovenBytes: UNPAID_BYTES,
+    unpaidBytes: DEFAULT_UNPAID_BYTES,
+    unprovenBytes: DEFAULT_UNPROVEN_BYTES,
     ...(terms.uploadBps !== undefined && { uploadBps: terms.uploadBps }),
   })
 

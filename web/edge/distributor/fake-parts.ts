@@ -106,6 +106,7 @@ export function fakeVendor(n: number, name: string) {
       const fill = [...`${product}@${version}`].reduce((total, char) => total + char.charCodeAt(0), 0)
       const layer = new Uint8Array(pieces * 32).fill(fill & 255)
       const meta = buildMetainfo({
+        salt: new Uint8Array(16),
         name: `${product}-${version}.bin`,
         length: pieces * PIECE,
         pieceLength: PIECE,

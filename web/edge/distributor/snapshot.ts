@@ -14,7 +14,8 @@ import type {
   UploadRow,
   VendorRow,
 } from './api.ts'
-import { UNPAID_BYTES, type Carried } from './carried.ts'
+import { DEFAULT_UNPAID_BYTES } from '../../core/exchange/desk.ts'
+import type { Carried } from './carried.ts'
 import type { CarryRecord } from './records.ts'
 import type { VendorWatch } from './vendor-watch.ts'
 import type { WalletView } from './wallet-watch.ts'
@@ -69,7 +70,7 @@ export function buildSnapshot(parts: SnapshotParts): DistributorSnapshot {
     rateBps: shops.reduce((total, shop) => total + shop.rateBps, 0),
     buyers: new Set(uploads.filter(isUnderWay).map((row) => row.buyer)).size,
     unpaidBytes: shops.reduce((total, shop) => total + shop.unpaidBytes, 0),
-    unpaidLimitBytes: UNPAID_BYTES,
+    unpaidLimitBytes: DEFAULT_UNPAID_BYTES,
     uploads,
     carrying: carried.map((at) => carryRow(at, parts)).sort(byName),
     evicted: parts.evicted,

@@ -22,7 +22,8 @@ export type Reopened = Readonly<{
   banned: readonly { key: PartyKey; why: string }[]
   paid: Msat
   fees: Msat
-  lostToUnproven: Msat
+  /** What cheats have. */
+  lost: Msat
   /** Handed to the wallet, outcome not known. */
   open: readonly { signed: SignedQuote; record: PurchaseRecord }[]
 }>
@@ -66,10 +67,9 @@ export class Books {
     this.rows.push(row)
   }
 
-  /** `stake`: what the cheat keeps out of the unproven budget. */
-  async accuse(seller: PartyKey, proof: Uint8Array, why: string, stake: Msat): Promise<void> {
+  async accuse(seller: PartyKey, proof: Uint8Array, why: string, amount: Msat): Promise<void> {
     await this.#journal.put(`fraud/${this.#infoHash}/${seller}`, proof)
-    await this.#journal.put(lossKey(this.#infoHash, seller), encodeJson({ why, amount: stake }))
+    await this.#journal.put(lossKey(this.#infoHash, seller), encodeJson({ why, amount }))
   }
 
   /** Reads what a power cut left; torn and finished purchases are cleared away. */
@@ -98,7 +98,7 @@ export class Books {
       banned,
       paid: sum(this.rows.map((row) => row.amountMsat)),
       fees: sum(this.rows.map((row) => row.feesMsat)),
-      lostToUnproven: sum(losses),
+      lost: sum(losses),
       open: await this.#openPurchases(done),
     }
   }

@@ -11,6 +11,8 @@ export type DownloadFacts = Readonly<{
   running: boolean
   /** Why the disk or the journal stopped the buying. */
   trouble: string | undefined
+  /** The wallet's words when it last refused a payment. */
+  walletTrouble: string | undefined
   hasWallet: boolean
   rateOf: (key: PartyKey) => number
   /** Names made up for ordinary peers: nobody's, and in no report. */
@@ -65,10 +67,12 @@ function sellersOf({ buyer, rows, rateOf, plainKeys }: DownloadFacts): SellerSum
   })
 }
 
-function stateOf({ buyer, running, trouble, hasWallet, nowMs }: DownloadFacts): DownloadState {
+function stateOf({ buyer, running, trouble, walletTrouble, hasWallet, nowMs }: DownloadFacts): DownloadState {
   if (!running) return { tag: 'stopped' }
   if (trouble !== undefined) return { tag: 'waiting', why: 'wallet', text: trouble }
   const view = outlook(buyer, nowMs)
+  if (view.tag !== 'complete' && walletTrouble !== undefined && buyer.walletRestsUntilMs > nowMs)
+    return { tag: 'waiting', why: 'wallet', text: `The wallet does not pay: ${walletTrouble}` }
   switch (view.tag) {
     case 'complete':
     case 'buying':

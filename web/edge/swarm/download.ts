@@ -23,7 +23,7 @@ import {
 import type { Receipt } from '../../core/exchange/receipt.ts'
 import { liveCell } from '../../core/live.ts'
 import { decodeInvoice, prefixOf } from '../../core/money/bolt11.ts'
-import { ZERO, type Money, type Msat } from '../../core/money/msat.ts'
+import { msat, ZERO, type Money, type Msat } from '../../core/money/msat.ts'
 import type { WindowRow } from '../../core/rollout/messages.ts'
 import * as buyers from '../../core/swarm/buyer.ts'
 import { blocksIn, BLOCK, HASH, pieceBytes, rootOfLeaves } from '../../core/swarm/merkle.ts'
@@ -82,6 +82,8 @@ class RunningDownload implements Download {
   #running = false
   #stage: 'resuming' | 'buying' | 'complete' | 'settled' = 'resuming'
   #disk: string | undefined
+  /** The wallet's words when it last refused a payment. */
+  #walletTrouble: string | undefined
   #stops: (() => void)[] = []
   #showTimer: ReturnType<typeof setTimeout> | undefined
   #lastTickMs = 0
@@ -124,6 +126,8 @@ class RunningDownload implements Download {
     const { wallet, policy, identity, journal } = this.#deps
     const seed = new DataView(fromHex(identity.key).buffer).getUint32(0)
     this.#buyer = buyers.openBuyer(this.#session.meta, policy, seed)
+    // A wire may outlive this object: late frames of an earlier one must not fit a request of ours.
+    this.#buyer.nextWindow = crypto.getRandomValues(new Uint32Array(1))[0]! >>> 2
     this.#books = new Books(journal, this.#session.meta.infoHash)
     this.#lastTickMs = this.#deps.nowMs()
     const { have } = this.#session.store
@@ -198,6 +202,8 @@ class RunningDownload implements Download {
       case 'offer':
         return this.#onOffer(peer, message.event, message.gift)
       case 'refuse':
+        // Ids are easily guessed: only the seller that was asked may refuse.
+        if (this.#workOf(peer, message.id) === undefined) return
         this.#deps.log?.('request refused', { peer: peer.key, code: message.code })
         return this.#step({ tag: 'refused', window: message.id, code: message.code })
       case 'leaves': {
@@ -428,6 +434,7 @@ class RunningDownload implements Download {
   async #sendPayment(id: buyers.WindowId, work: Work, signed: SignedQuote): Promise<void> {
     const result = await (this.#deps.wallet as NonNullable<DownloadDeps['wallet']>).pay(signed.quote.invoice)
     if (!this.#running) return
+    this.#walletTrouble = result.tag === 'failed' ? result.message : undefined
     if (result.tag === 'paid') return this.#onPreimage(id, work, signed, result.preimage, result.fees)
     this.#deps.log?.('payment open', {
       tag: result.tag,
@@ -540,7 +547,7 @@ class RunningDownload implements Download {
       this.#session.meta,
     )
     const { seller } = signed.quote
-    await this.#books.accuse(seller, proof, buyers.FRAUD, window.unproven ? window.amount : ZERO)
+    await this.#books.accuse(seller, proof, buyers.FRAUD, window.amount)
     for (const run of this.#onFraud) run(proof, seller)
   }
 
@@ -548,9 +555,9 @@ class RunningDownload implements Download {
 
   /** Takes up what a power cut left: sums, cheats, and payments whose outcome is not known. */
   async #resume(): Promise<void> {
-    const { banned, open, paid, fees, lostToUnproven } = await this.#books.reopen()
+    const { banned, open, paid, fees, lost } = await this.#books.reopen()
     for (const { key, why } of banned) this.#step({ tag: 'banned', key, why })
-    this.#step({ tag: 'resumed', paid, fees, lostToUnproven })
+    this.#step({ tag: 'resumed', paid, fees, lost })
     for (const { signed, record } of open) this.#restore(signed, record)
   }
 
@@ -608,8 +615,9 @@ class RunningDownload implements Download {
     this.#lastBalanceMs = this.#deps.nowMs()
     try {
       const money = this.#buyer.money ?? (await wallet.info()).money
-      const balance = await wallet.balance()
-      if (this.#running) this.#step({ tag: 'wallet', money, balance })
+      const [balance, budget] = await Promise.all([wallet.balance(), wallet.budget().catch(() => undefined)])
+      const left = budget === undefined ? balance : Math.max(0, budget.total - budget.used)
+      if (this.#running) this.#step({ tag: 'wallet', money, balance: msat(Math.min(balance, left)) })
     } catch (error) {
       this.#deps.log?.('wallet silent', { message: error instanceof Error ? error.message : String(error) })
     } finally {
@@ -644,6 +652,7 @@ class RunningDownload implements Download {
       rows: this.#books.rows,
       running: this.#running,
       trouble: this.#disk,
+      walletTrouble: this.#walletTrouble,
       hasWallet: this.#deps.wallet !== undefined,
       rateOf: (key) => this.#rates.get(key)?.rate ?? 0,
       plainKeys: this.#plainKeys,

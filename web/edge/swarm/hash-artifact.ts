@@ -50,6 +50,7 @@ export async function hashArtifact(
     sha1s.push(sha1)
     onProgress(piece + 1, count)
   }
-  const meta = buildMetainfo({ name, ...shape, sha1s: concat(...sha1s), layer, trackers })
+  const salt = crypto.getRandomValues(new Uint8Array(16))
+  const meta = buildMetainfo({ name, ...shape, sha1s: concat(...sha1s), layer, trackers, salt })
   return { meta, sha256: toHex(whole.digest()) as Sha256Hex, magnet: magnetOf(meta.infoHash, name, trackers) }
 }

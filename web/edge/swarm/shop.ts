@@ -101,9 +101,9 @@ class RunningShop implements Shop {
       this.#stops.push(
         wallet.status.subscribe(({ connected }) => {
           if (!connected || !this.#running) return
-          if (this.#terms === undefined) void this.#loadTerms().then(() => this.#showOffer())
-          void this.#lookUpOpen()
-          void this.#recover()
+          if (this.#terms === undefined) this.#quietly(this.#loadTerms().then(() => this.#showOffer()))
+          this.#quietly(this.#lookUpOpen())
+          this.#quietly(this.#recover())
         }),
       )
     }
@@ -118,7 +118,7 @@ class RunningShop implements Shop {
     this.#showOffer()
     const timer = setInterval(() => this.#tick(), TICK_MS)
     this.#stops.push(() => clearInterval(timer))
-    void this.#recover()
+    this.#quietly(this.#recover())
     this.#show()
   }
 
@@ -251,19 +251,25 @@ class RunningShop implements Shop {
         return
       }
       case 'settle':
-        return void this.#settle(effect.sale)
+        return this.#quietly(this.#settle(effect.sale))
       case 'give-key': {
         const { sale } = effect
         this.#peers
           .get(sale.peer)
           ?.send({ t: 'key', quote: sale.id, secret: quoteSecret(this.#sellerKey, sale.id) })
         this.#byHash.delete(paymentHashOf(quoteSecret(this.#sellerKey, sale.id)))
-        void this.#deps.journal.delete(this.#saleKey(sale.id))
+        this.#sent.delete(sale.id)
+        this.#quietly(this.#deps.journal.delete(this.#saleKey(sale.id)))
         return
       }
       case 'forget':
-        return void this.#forget(effect.sale)
+        return this.#quietly(this.#forget(effect.sale))
     }
+  }
+
+  /** A full or failing disk must not end the process: what was to be written is in the wallet too. */
+  #quietly(job: Promise<void>): void {
+    job.catch((error: unknown) => this.#deps.log?.('journal failed', { message: messageOf(error) }))
   }
 
   // One sale
@@ -388,7 +394,7 @@ class RunningShop implements Shop {
     const id = this.#byHash.get(event.transaction.paymentHash)
     if (id === undefined) return
     // A sale from before a restart: the desk does not know it, the journal does.
-    if (!this.#desk.sales.has(id)) return void this.#recover()
+    if (!this.#desk.sales.has(id)) return this.#quietly(this.#recover())
     if (event.tag === 'received') this.#step({ tag: 'settled', id })
     if (event.tag === 'hold-accepted') this.#step({ tag: 'locked', id })
   }
