@@ -2,11 +2,13 @@ import fc from 'fast-check'
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, describe, expect, test } from 'vitest'
+import { DatabaseSync } from 'node:sqlite'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { fromHex, sha256Hex } from '../../web/core/bytes.ts'
 import type { NostrEvent } from '../../web/core/nostr/event.ts'
 import { ERROR_CODES, METHODS } from '../../web/core/wallet/nip47.ts'
 import { silent, startService, type TestService } from './harness.ts'
+import { createWalletService, REQUEST_WINDOW_MS } from './service.ts'
 import { rawClient, type RawClient } from './raw-client.ts'
 
 const running: TestService[] = []
@@ -317,5 +319,31 @@ test('the ledger is readable by its owner only and holds no secret of a connecti
     expect(statSync(file).mode & 0o077).toBe(0)
     expect(readFileSync(file).includes(secret)).toBe(false)
     expect(readFileSync(file).includes(Buffer.from(secret, 'hex'))).toBe(false)
+  }
+})
+
+test('trouble with the database in a timer is logged and shown, and ends nothing', async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'satpatch-wallet-'))
+  directories.push(dataDir)
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'setTimeout', 'clearTimeout'] })
+  try {
+    const errors: string[] = []
+    const wallet = createWalletService({
+      dataDir,
+      relaySecret: new Uint8Array(32).fill(3),
+      nostr: { publish: () => undefined, subscribe: () => () => undefined },
+      nostrUrl: () => 'ws://relay.test',
+      money: 'sandbox:test',
+      log: { ...silent, error: (_, message) => void errors.push(message) },
+    })
+    const other = new DatabaseSync(join(dataDir, 'wallet.sqlite'))
+    other.exec('ALTER TABLE requests RENAME TO away')
+    other.close()
+    vi.advanceTimersByTime(REQUEST_WINDOW_MS)
+    expect(errors).toEqual(['the wallet could not forget old requests'])
+    expect(wallet.health().ok).toBe(false)
+    await wallet.stop()
+  } finally {
+    vi.useRealTimers()
   }
 })

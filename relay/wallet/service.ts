@@ -75,6 +75,8 @@ const MAX_NAME_LENGTH = 100
 /** Holds returned in one transaction. */
 const SWEEP = 100
 const LONGEST_TIMER_MS = 60_000
+/** After trouble with the database. */
+const SWEEP_AGAIN_MS = 5_000
 /** Answers to keys that have no connection: enough to be told, too few to be a burden. */
 const STRANGERS_PER_MINUTE = 60
 
@@ -275,29 +277,45 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
 
   let timer: NodeJS.Timeout | undefined
   let plannedFor: number | undefined
-  const plan = (): void => {
-    const due = payments.nextDeadline()
+  const nextDeadline = (): number | undefined => {
+    try {
+      return payments.nextDeadline()
+    } catch (error) {
+      trouble = String(error)
+      log.error({ error: trouble }, 'the wallet could not read its holds')
+      return now() + LONGEST_TIMER_MS
+    }
+  }
+  const plan = (atLeastMs = 0): void => {
+    const due = nextDeadline()
     if (due === plannedFor && timer) return
     clearTimeout(timer)
     timer = undefined
     plannedFor = due
     if (due === undefined || stopped) return
-    timer = setTimeout(sweep, Math.min(Math.max(due - now(), 0), LONGEST_TIMER_MS))
+    timer = setTimeout(sweep, Math.min(Math.max(due - now(), atLeastMs), LONGEST_TIMER_MS))
     timer.unref()
   }
   const sweep = (): void => {
     timer = undefined
+    let atLeastMs = 0
     try {
       const replies = db.transaction(() => answerWaiting(payments.returnOverdue(now(), SWEEP).decided))
       for (const one of replies) reply(one)
     } catch (error) {
       trouble = String(error)
       log.error({ error: trouble }, 'the wallet could not return overdue holds')
+      atLeastMs = SWEEP_AGAIN_MS
     }
-    plan()
+    plan(atLeastMs)
   }
   const forget = (): void => {
-    db.run('DELETE FROM requests WHERE at < ? AND response IS NOT NULL', now() - REQUEST_MEMORY_MS)
+    try {
+      db.run('DELETE FROM requests WHERE at < ? AND response IS NOT NULL', now() - REQUEST_MEMORY_MS)
+    } catch (error) {
+      trouble = String(error)
+      log.error({ error: trouble }, 'the wallet could not forget old requests')
+    }
   }
 
   const strangers = perMinute(STRANGERS_PER_MINUTE)
