@@ -17,13 +17,22 @@ export async function holdDataDir(dataDir: string): Promise<() => void> {
     const text = `The data directory ${dataDir} cannot be written. Choose another with --data, or mend its permissions.`
     throw new StartError('data-unwritable', text, { cause })
   }
+  try {
+    return lockDataDir(dataDir)
+  } catch (cause) {
+    const text = `Another relay is using the data directory ${dataDir}. Stop it, or choose another with --data.`
+    throw new StartError('data-in-use', text, { cause })
+  }
+}
+
+/** Throws what SQLite says when another process holds the directory. */
+export function lockDataDir(dataDir: string): () => void {
   const lock = new DatabaseSync(join(dataDir, 'lock.sqlite'))
   try {
     lock.exec('PRAGMA busy_timeout = 0; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
-  } catch (cause) {
+  } catch (error) {
     lock.close()
-    const text = `Another relay is using the data directory ${dataDir}. Stop it, or choose another with --data.`
-    throw new StartError('data-in-use', text, { cause })
+    throw error
   }
   return () => lock.close()
 }
