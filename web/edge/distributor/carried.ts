@@ -36,6 +36,8 @@ export const GIFT_PATIENCE_MS = 5_000
 export const LOCKED_TIMEOUT_MS = 60_000
 /** At stake with one seller that has settled before, as bytes at the price cap; and with all new keys together. */
 const RISK_WINDOW_BYTES = 4 * MIB
+/** After trouble with the disk: doubled from one to the other while it lasts. */
+export const DISK_RETRY_MS = { first: 30_000, most: 600_000 } as const
 const RETRY_MS = [1_000, 3_000, 10_000, 30_000, 60_000] as const
 
 export type Terms = Readonly<{
@@ -110,6 +112,8 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
   let failures = 0
   let progress = { have: 0, atMs: 0 }
   let timer: ReturnType<typeof setTimeout> | undefined
+  let disk: { text: string; timer: ReturnType<typeof setTimeout> } | undefined
+  let diskRetryMs: number = DISK_RETRY_MS.first
   const view = liveCell<CarriedView>(look())
 
   // One thing at a time: opening, changing terms and closing would meet half-made parts of each other.
@@ -123,6 +127,53 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     show()
     if (wanted) wait(RETRY_MS[Math.min(failures, RETRY_MS.length) - 1]!)
   }
+
+  /** A download or shop that met a failing disk does not go on by itself: it is made anew when the wait is over. */
+  function rest(error: unknown): void {
+    if (disk !== undefined || !wanted) return
+    const why = error instanceof Error ? error.message : String(error)
+    const again = async (): Promise<void> => {
+      disk = undefined
+      await endDownload()
+      await bringUp()
+    }
+    const seconds = diskRetryMs / 1000
+    const wait = seconds < 180 ? `${seconds} seconds` : `${seconds / 60} minutes`
+    const text = `${why.replace(/\.?$/, '.')} It is tried again in ${wait}.`
+    disk = { text, timer: setTimeout(() => void enqueue(again), diskRetryMs) }
+    diskRetryMs = Math.min(2 * diskRetryMs, DISK_RETRY_MS.most)
+    pieceLog('disk-failed', { error: why })
+    show()
+  }
+  const diskWorks = (): void => {
+    diskRetryMs = DISK_RETRY_MS.first
+  }
+  const watched = async <T>(work: Promise<T>): Promise<T> => {
+    try {
+      return await work
+    } catch (error) {
+      rest(error)
+      throw error
+    }
+  }
+  const journal: Journal = {
+    put: (key, value) => watched(deps.journal.put(key, value)),
+    get: (key) => deps.journal.get(key),
+    delete: (key) => watched(deps.journal.delete(key)),
+    keys: (prefix) => deps.journal.keys(prefix),
+  }
+  const watchedStore = (at: PieceStore): PieceStore => ({
+    get have() {
+      return at.have
+    },
+    get bytesWritten() {
+      return at.bytesWritten
+    },
+    read: (offset, length) => at.read(offset, length),
+    write: (piece, bytes) => watched(at.write(piece, bytes).then(diskWorks)),
+    close: () => at.close(),
+    destroy: () => at.destroy(),
+  })
 
   function wait(ms: number): void {
     clearTimeout(timer)
@@ -154,7 +205,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     const meta = readMetainfo(await torrent(), release)
     const opened = (store ??= await deps.openStore(meta))
     const sessionVendor: SessionVendor = { vendor, floor: deps.floor, onFloor: deps.onFloor }
-    const session = await (await deps.swarm()).join(meta, opened, sessionVendor)
+    const session = await (await deps.swarm()).join(meta, watchedStore(opened), sessionVendor)
     const unwatch = session.peers.subscribe(() => show())
     return { store: opened, session, unwatch }
   }
@@ -205,10 +256,16 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     })
     shop = { at: made, wallet, unwatch }
     // Not awaited: it asks the wallet, and fetching does not wait for a wallet.
-    made.start().then(
-      () => (shop?.at === made ? undefined : made.stop()),
-      (error: unknown) => shop?.at === made && fail(error),
-    )
+    made
+      .start()
+      .catch((error: unknown) => {
+        if (shop?.at !== made) return
+        unwatch()
+        shop = undefined
+        rest(error)
+      })
+      .then(() => (shop?.at === made ? undefined : made.stop()))
+      .catch((error: unknown) => pieceLog('shop-not-stopped', { error: String(error) }))
   }
 
   const mayPay = (): boolean => terms.wallet !== undefined && terms.spend > 0
@@ -228,7 +285,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
 
   async function bringDownload(at: Open): Promise<void> {
     const have = countBits(at.store.have, pieces)
-    if (have === pieces) return
+    if (have === pieces || disk !== undefined) return
     const now = deps.nowMs()
     if (!download || have > progress.have) progress = { have, atMs: now }
     const patient = now - progress.atMs < GIFT_PATIENCE_MS
@@ -243,7 +300,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     const made = deps.createDownload({
       session: at.session,
       identity: deps.identity,
-      journal: deps.journal,
+      journal,
       ...(wallet && { wallet }),
       policy: buyPolicy(),
       nowMs: deps.nowMs,
@@ -256,7 +313,12 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     })
     download = { at: made, wallet, spend, unwatch }
     if (!pay && mayPay()) wait(GIFT_PATIENCE_MS)
-    await made.start()
+    try {
+      await made.start()
+    } catch (error) {
+      await endDownload()
+      rest(error)
+    }
   }
 
   async function endDownload(): Promise<void> {
@@ -270,6 +332,8 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
 
   async function takeDown(): Promise<void> {
     clearTimeout(timer)
+    clearTimeout(disk?.timer)
+    disk = undefined
     await endDownload()
     if (shop) {
       shop.unwatch()
@@ -309,6 +373,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
   function stateOf(have: number): CarryState {
     if (trouble !== undefined) return { tag: 'trouble', text: trouble }
     if (!wanted) return { tag: 'held' }
+    if (disk !== undefined) return { tag: 'trouble', text: disk.text }
     if (have === pieces) return { tag: 'seeding' }
     const at = downloadView?.state
     if (!at || at.tag === 'looking' || at.tag === 'stopped') return { tag: 'looking' }

@@ -19,7 +19,7 @@ import {
   RELAY,
   sign,
 } from './fake-parts.ts'
-import { GIFT_PATIENCE_MS } from './carried.ts'
+import { DISK_RETRY_MS, GIFT_PATIENCE_MS } from './carried.ts'
 
 const MONEY = 'sandbox:relay'
 const PIECE = 16_384
@@ -225,6 +225,48 @@ describe('a distributor', () => {
     expect(fakes.downloads[1]!.deps).toMatchObject({ policy: { budget: 50_000, priceCap: 2_000 } })
     expect(fakes.downloads[1]!.deps.wallet).toBeDefined()
     await at.stop()
+  })
+
+  test('a download that a full disk stopped is made anew when there is space, at growing distances', async () => {
+    const { acme, disk, fakes, make } = world()
+    acme.sign([acme.release('os', '1')])
+    const at = make()
+    await at.start()
+    await until(at, () => fakes.downloads.length === 1)
+    const { store } = fakes.sessions[0]!
+    disk.fill(new Error('The disk is full.'))
+    await expect(store.write(0, new Uint8Array(PIECE))).rejects.toThrow('full')
+    const shown = await until(at, (now) => now.carrying[0]?.state.tag === 'trouble')
+    expect(shown.carrying[0]!.state).toMatchObject({
+      text: 'The disk is full. It is tried again in 30 seconds.',
+    })
+    await at.updateSettings({ price: msat(300) })
+    expect(fakes.downloads).toHaveLength(1) // a change of terms is no reason to try
+    await vi.advanceTimersByTimeAsync(DISK_RETRY_MS.first)
+    expect(fakes.downloads.map((download) => download.running)).toEqual([false, true])
+    await expect(store.write(0, new Uint8Array(PIECE))).rejects.toThrow('full')
+    await vi.advanceTimersByTimeAsync(2 * DISK_RETRY_MS.first - 1_000)
+    expect(fakes.downloads).toHaveLength(2)
+    disk.fill()
+    await until(at, (now) => now.carrying[0]?.state.tag === 'looking' && fakes.downloads.length === 3)
+    await fill(store, 4)
+    await until(at, (now) => now.carrying[0]?.state.tag === 'seeding')
+    await at.stop()
+  })
+
+  test('a shop that the disk kept from starting is made anew', async () => {
+    const { acme, fakes, make } = world()
+    acme.sign([acme.release('os', '1')])
+    fakes.breakShops(new Error('The disk is full.'))
+    const at = make()
+    await at.start()
+    await until(at, (now) => now.carrying[0]?.state.tag === 'trouble')
+    fakes.breakShops()
+    await vi.advanceTimersByTimeAsync(DISK_RETRY_MS.first)
+    expect(fakes.shops.at(-1)?.running).toBe(true)
+    await until(at, (now) => now.carrying[0]?.state.tag === 'looking')
+    await at.stop()
+    expect(fakes.shops.map((shop) => shop.running)).toEqual(fakes.shops.map(() => false))
   })
 
   test('spends nothing where its owner allowed nothing', async () => {

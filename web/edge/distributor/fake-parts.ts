@@ -148,8 +148,11 @@ export type FakeStore = PieceStore & { readonly meta: Metainfo; state: 'open' | 
 export function fakeDisk() {
   const bits = new Map<InfoHash, Uint8Array>()
   const open: FakeStore[] = []
+  let full: Error | undefined
   return {
     open,
+    /** Writes are refused until it is called without an error. */
+    fill: (error?: Error) => void (full = error),
     openStore: async (meta: Metainfo): Promise<PieceStore> => {
       const have = bits.get(meta.infoHash) ?? new Uint8Array(Math.ceil(meta.pieces / 8))
       bits.set(meta.infoHash, have)
@@ -159,7 +162,10 @@ export function fakeDisk() {
         state: 'open',
         bytesWritten: 0,
         read: async (_offset, length) => new Uint8Array(length),
-        write: async (piece) => void (have[piece >> 3]! |= 0x80 >> (piece & 7)),
+        write: async (piece) => {
+          if (full) throw full
+          have[piece >> 3]! |= 0x80 >> (piece & 7)
+        },
         close: async () => void (store.state = 'closed'),
         destroy: async () => {
           store.state = 'destroyed'
@@ -192,6 +198,7 @@ export function fakeParts(vendors: readonly FakeVendor[]) {
   const sessions: FakeSession[] = []
   const reads: VendorId[] = []
   let broken: Error | undefined
+  let brokenShops: Error | undefined
   const parts: DistributorParts = {
     readVendor: async (vendor) => {
       reads.push(vendor)
@@ -283,13 +290,24 @@ export function fakeParts(vendors: readonly FakeVendor[]) {
       return {
         get: cell.get,
         subscribe: cell.subscribe,
-        start: async () => void (fake.running = true),
+        start: async () => {
+          if (brokenShops) throw brokenShops
+          fake.running = true
+        },
         stop: async () => void (fake.running = false),
         setPolicy: (policy) => void (fake.policy = policy),
       }
     },
   }
-  return { parts, downloads, shops, sessions, reads, breakMirror: (error?: Error) => (broken = error) }
+  return {
+    parts,
+    downloads,
+    shops,
+    sessions,
+    reads,
+    breakMirror: (error?: Error) => (broken = error),
+    breakShops: (error?: Error) => void (brokenShops = error),
+  }
 }
 
 export const fakeConfig = (money: Money, vendors: readonly FakeVendor[]): RelayConfig => ({
