@@ -16,6 +16,7 @@ import { distributorCommand } from './cli/distributor.ts'
 import { publishCommand } from './cli/publish.ts'
 import { relayCommand } from './cli/relay.ts'
 import { verifyReceiptsCommand } from './cli/verify-receipts.ts'
+import { installLastResort } from './last-resort.ts'
 import { withoutSecrets } from './log.ts'
 
 const commands: readonly Command[] = [
@@ -71,11 +72,14 @@ async function main(args: readonly string[]): Promise<number> {
   return command.run({ argument, flags, json: flags.has('json'), log: logFor(flags), out })
 }
 
+installLastResort()
 try {
   process.exitCode = await main(process.argv.slice(2))
 } catch (error) {
   if (!(error instanceof Error) || !SPOKEN.has(error.name)) throw error
-  process.stderr.write(`satpatch: ${withoutSecrets(error.message)}\n`)
+  const message = withoutSecrets(error.message)
+  process.stderr.write(`satpatch: ${message}\n`)
+  if (process.argv.includes('--json')) out(JSON.stringify({ error: { code: error.name, message } }))
   process.exitCode = error instanceof CliError ? error.code : EXIT.failure
 }
 // Whatever a library still holds open must not keep a finished command alive.

@@ -102,7 +102,27 @@ describe('the program', () => {
     expect(missing.code).toBe(1)
     expect(missing.stderr).toContain('device init --join CODE')
     expect(missing.stderr).not.toContain('    at ')
+    const machine = await run('device', 'status', '--json', '--config', join(dir, 'none.toml'))
+    expect(JSON.parse(machine.stdout)).toMatchObject({ error: { code: 'ConfigError' } })
   })
+
+  test.each(['Promise.reject(error)', 'setTimeout(() => { throw error })'])(
+    'what nobody caught ends with 1 and a line: %s',
+    async (how) => {
+      const module = new URL('../last-resort.ts', import.meta.url).href
+      const code = `import { installLastResort } from '${module}'; installLastResort(); const error = new Error('EIO secret=abc'); setInterval(() => 0, 1000); ${how}`
+      const ended = await new Promise<{ code: unknown; stderr: string }>((done) =>
+        execFile(
+          process.execPath,
+          ['--input-type=module', '-e', code],
+          { timeout: 30_000 },
+          (error, _, stderr) => done({ code: error?.code, stderr }),
+        ),
+      )
+      expect(ended.code).toBe(1)
+      expect(ended.stderr).toMatch(/^satpatch: stopped by an unexpected error.*EIO secret=…/)
+    },
+  )
 
   test('a port in use and a data directory that cannot be are told', async () => {
     const server = createServer()

@@ -127,7 +127,8 @@ async function joinFleet(input: Input, config: DeviceConfig, code: JoinCode): Pr
     return EXIT.ok
   } catch (error) {
     if (!stopper.signal.aborted) throw error
-    out(input, config, 'waiting', 'Not accepted yet. "satpatch device run" goes on waiting; nothing is lost.')
+    const text = 'Not accepted yet. "satpatch device run" goes on waiting; nothing is lost.'
+    out(input, config, 'waiting', text, { code: 'timeout', message: text })
     return EXIT.waiting
   } finally {
     clearTimeout(timer)
@@ -135,12 +136,17 @@ async function joinFleet(input: Input, config: DeviceConfig, code: JoinCode): Pr
   }
 }
 
-function out(input: Input, config: DeviceConfig, state: string, text: string): void {
+function out(
+  input: Input,
+  config: DeviceConfig,
+  state: string,
+  text: string,
+  error?: { code: string; message: string },
+): void {
   const { key } = config.identity
+  const code = deviceCode(key)
   if (input.json)
-    input.out(
-      JSON.stringify({ state, key, code: deviceCode(key), config: config.file, dataDir: config.dataDir }),
-    )
+    input.out(JSON.stringify({ state, key, code, config: config.file, dataDir: config.dataDir, error }))
   else input.out(text)
 }
 

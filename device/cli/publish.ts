@@ -182,13 +182,13 @@ the link that "satpatch relay" printed.`,
           await running.stop()
           await swarm.close()
           wallet?.close()
-          if (!json) {
-            out(
-              end === 'enough'
-                ? `${reached} full copies are elsewhere: this process may end.`
-                : `Only ${reached} of ${copies} full copies are elsewhere. Seed again with the vendor's page, or publish from here later.`,
-            )
-          }
+          const text =
+            end === 'enough'
+              ? `${reached} full copies are elsewhere: this process may end.`
+              : `Only ${reached} of ${copies} full copies are elsewhere. Seed again with the vendor's page, or publish from here later.`
+          if (!json) out(text)
+          else if (end !== 'enough')
+            out(JSON.stringify({ error: { code: end === 'late' ? 'timeout' : 'stopped', message: text } }))
           return end === 'enough' ? EXIT.ok : EXIT.waiting
         }
       } finally {
