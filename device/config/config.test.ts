@@ -47,9 +47,16 @@ describe('device.toml', () => {
       walletConnection: undefined,
       priceCap: 2500,
       bytesPerDay: undefined,
+      unprovenBudget: undefined,
       health: undefined,
     })
     expect(config.identity.key).toMatch(/^[0-9a-f]{64}$/)
+  })
+
+  test('what may be at stake with new sellers is the owner’s word, if there is one', () => {
+    const said = toml.replace('# risk_sats_unproven = 100', 'risk_sats_unproven = 7')
+    expect(said).not.toBe(toml)
+    expect(parseConfig(said, 'device.toml').unprovenBudget).toBe(7000)
   })
 
   test('a mistake is named with file, key and what to do', () => {

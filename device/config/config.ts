@@ -94,7 +94,7 @@ const schema = v.strictObject({
       price_cap_msat_per_mib: v.optional(count('millisatoshi per MiB')),
       budget_sats_per_release: v.optional(count('sats', 1), 100_000),
       risk_sats_per_seller: v.optional(count('sats'), 100),
-      risk_sats_unproven: v.optional(count('sats'), 100),
+      risk_sats_unproven: v.optional(count('sats')),
       bytes_per_day: v.optional(count('bytes (0: no limit)'), 0),
       payment_timeout_seconds: v.optional(count('seconds', 1), 60),
     }),
@@ -142,7 +142,8 @@ export type DeviceConfig = Readonly<{
   priceCap: Msat | undefined
   budget: Msat
   riskBudget: Msat
-  unprovenBudget: Msat
+  /** `undefined`: four pieces at the price cap. */
+  unprovenBudget: Msat | undefined
   bytesPerDay: number | undefined
   lockedTimeoutMs: number
   products: readonly string[]
@@ -244,7 +245,7 @@ function toConfig(raw: v.InferOutput<typeof schema>, file: string): DeviceConfig
     priceCap: limits.price_cap_msat_per_mib as Msat | undefined,
     budget: sats(limits.budget_sats_per_release),
     riskBudget: sats(limits.risk_sats_per_seller),
-    unprovenBudget: sats(limits.risk_sats_unproven),
+    unprovenBudget: limits.risk_sats_unproven === undefined ? undefined : sats(limits.risk_sats_unproven),
     bytesPerDay: limits.bytes_per_day === 0 ? undefined : limits.bytes_per_day,
     lockedTimeoutMs: limits.payment_timeout_seconds * 1000,
     products: install.products,

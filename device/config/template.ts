@@ -57,9 +57,10 @@ connection = ${literal(device.walletConnection)}
 ${device.priceCapMsat === undefined ? '# price_cap_msat_per_mib = 10000' : `price_cap_msat_per_mib = ${device.priceCapMsat}`}
 # Most that one release may cost, fees included.
 budget_sats_per_release = 100000
-# What may be at stake with one seller that has delivered before, and with all others together.
+# What may be at stake with one seller that has delivered before.
 risk_sats_per_seller = 100
-risk_sats_unproven = 100
+# What may be at stake with all other sellers together. Without it: four pieces at the price cap. Never less than one.
+# risk_sats_unproven = 100
 # Most that is downloaded in a day (UTC). 0: no limit.
 bytes_per_day = 0
 # A payment locked for longer may be made to another seller.

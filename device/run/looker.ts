@@ -134,6 +134,19 @@ export function createLooker(deps: LookerDeps): Looker {
     return false
   }
 
+  /** A look that fails for whatever reason is followed by another. */
+  async function tried(): Promise<boolean> {
+    try {
+      return await once()
+    } catch (error) {
+      if (signal.aborted) return true
+      const reason = error instanceof Error ? error.message : String(error)
+      log.error({ err: error }, 'a look at the release metadata failed and is tried again')
+      await notice(`The releases could not be looked at: ${reason} It is tried again.`).catch(() => undefined)
+      return false
+    }
+  }
+
   return {
     verified,
     floor: () => floorEvent?.json,
@@ -154,7 +167,7 @@ export function createLooker(deps: LookerDeps): Looker {
       try {
         let failures = 0
         while (!signal.aborted) {
-          failures = (await once()) ? 0 : failures + 1
+          failures = (await tried()) ? 0 : failures + 1
           const soon = Math.min(config.checkEveryMs, ports.retryMs * 2 ** Math.min(failures, 6))
           await wake.sleep((failures === 0 ? config.checkEveryMs : soon) * (0.9 + 0.2 * ports.random()))
         }

@@ -232,6 +232,9 @@ export async function openPurchase(
   }
 }
 
+/** Pieces that may be at stake with sellers that have not delivered yet, all together, unless the owner says otherwise. */
+const UNPROVEN_PIECES = 4
+
 /** Risk limits never fall below what one honest exchange needs, whatever the piece length. */
 function policyOf(config: DeviceConfig, release: Release, verified: Verified | undefined): BuyPolicy {
   const priceCap = capOf(config, release)
@@ -241,7 +244,7 @@ function policyOf(config: DeviceConfig, release: Release, verified: Verified | u
     priceCap,
     budget: config.budget,
     riskBudget: Math.max(config.riskBudget, piece) as Msat,
-    unprovenBudget: Math.max(config.unprovenBudget, 4 * piece) as Msat,
+    unprovenBudget: Math.max(config.unprovenBudget ?? UNPROVEN_PIECES * piece, piece) as Msat,
     lockedTimeoutMs: config.lockedTimeoutMs,
     approved: vendor === undefined ? [] : [vendor.nostr, ...vendor.distributors],
   }

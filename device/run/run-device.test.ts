@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { fromHex, toHex, utf8, type Bytes, type Sha256Hex } from '../../web/core/bytes.ts'
 import { receiptOf, signQuote, type Quote } from '../../web/core/exchange/quote.ts'
 import { liveCell, type Live } from '../../web/core/live.ts'
-import { msat, ZERO, type Msat } from '../../web/core/money/msat.ts'
+import { msat, priceOf, ZERO, type Msat } from '../../web/core/money/msat.ts'
 import { publicKey, signEvent, type NostrEvent } from '../../web/core/nostr/event.ts'
 import * as kinds from '../../web/core/nostr/kinds.ts'
 import { releaseEvent } from '../../web/core/release/announce.ts'
@@ -18,17 +18,25 @@ import { matchesAny, type Filter } from '../../web/edge/nostr/filter.ts'
 import { decryptFrom } from '../../web/edge/nostr/nip44.ts'
 import { unwrap, wrap } from '../../web/edge/nostr/nip59.ts'
 import type { Pool } from '../../web/edge/nostr/pool.ts'
-import type { Download, DownloadDeps, DownloadSnapshot, Session, Swarm } from '../../web/edge/swarm/api.ts'
+import type {
+  BuyPolicy,
+  Download,
+  DownloadDeps,
+  DownloadSnapshot,
+  Session,
+  Swarm,
+} from '../../web/edge/swarm/api.ts'
 import { encodeJson } from '../../web/edge/swarm/records.ts'
 import { createFakeMoney, type FakeMoney } from '../../web/edge/wallet/fake.ts'
 import { parseConfig, type DeviceConfig } from '../config/config.ts'
 import { deviceToml } from '../config/template.ts'
 import { leavesPerPiece, pieceRoot } from '../storage/piece-root.ts'
-import { writeJoinState } from './join-state.ts'
+import { readJoinState, writeJoinState } from './join-state.ts'
 import { BUILT_AT_S, type Ports } from './ports.ts'
 import { readReceiptsFile, rootOfReceipts } from './receipts.ts'
 import { readRecord } from './record.ts'
 import { runDevice, type RunningDevice } from './run-device.ts'
+import { standing } from './view.ts'
 
 const PIECE = 16_384
 const VENDOR_SECRET = new Uint8Array(32).fill(7)
@@ -50,7 +58,15 @@ function metaOf(artifact: Bytes): Metainfo {
   for (let i = 0; i < pieces; i++)
     layer.set(pieceRoot(artifact.subarray(i * PIECE, (i + 1) * PIECE), leaves), i * 32)
   const sha1s = new Uint8Array(20 * pieces)
-  return buildMetainfo({ salt: new Uint8Array(16), name: 'f', length: artifact.length, pieceLength: PIECE, sha1s, layer, trackers: [] })
+  return buildMetainfo({
+    salt: new Uint8Array(16),
+    name: 'f',
+    length: artifact.length,
+    pieceLength: PIECE,
+    sha1s,
+    layer,
+    trackers: [],
+  })
 }
 
 /** Everything around the device: a mirror, a Nostr relay, a swarm that sells when the test lets it. */
@@ -554,6 +570,89 @@ describe('device run', () => {
     const toml = await readFile(config.file, 'utf8')
     expect(parseConfig(toml, config.file).walletConnection).toContain('ef'.repeat(32))
     expect(toml.split('\n').length).toBe((await readFile(config.file, 'utf8')).split('\n').length)
+  })
+
+  test('an acceptance that cannot be written down is tried again, and status says why', async () => {
+    const config = await configOf((toml) => toml.replace(/connection = ".*"/, 'connection = ""'))
+    const nostr = world.vendorBlock.nostr
+    await start(config).then((first) => first.stop())
+    await writeJoinState(config.dataDir, {
+      v: 1,
+      secret: 'ab'.repeat(16),
+      nostr,
+      relay: RELAY,
+      acceptedAt: null,
+    })
+    const device = await start(config)
+    const whole = await readFile(config.file, 'utf8')
+    await writeFile(config.file, whole.replace('hardware = ', 'hardware '))
+    const wallet = { walletPubkey: 'ef'.repeat(32), relays: ['ws://relay.test'] }
+    const content = JSON.stringify({ v: 1, vendor: config.vendor, name: 'pump-7', wallet })
+    world.say(wrap({ kind: kinds.JOIN_ACCEPT, created_at: 1, tags: [], content }, VENDOR_SECRET, device.key))
+    await seen(device, ({ reason }) => reason?.includes('accepted by the vendor, but') === true)
+    await seen(device.record, ({ joinTrouble }) => joinTrouble?.includes('device.toml, line') === true)
+    const kept = (await readRecord(config.dataDir))!
+    expect(standing(kept, device.key, false).reason).toContain('device.toml, line')
+    await writeFile(config.file, whole)
+    await seen(device.record, (record) => record.joinTrouble === undefined)
+    expect((await readJoinState(config.dataDir))?.acceptedAt).toBe(NOW)
+    expect(parseConfig(await readFile(config.file, 'utf8'), config.file).walletConnection).toBeDefined()
+  })
+
+  test('a look at the mirror that throws is followed by another', async () => {
+    world.release('1.0')
+    let broken = false
+    const nowMs = (): number => {
+      if (!broken) return world.nowMs
+      broken = false
+      throw new Error('no clock')
+    }
+    const device = await start(await configOf(), { nowMs })
+    await allTold(device)
+    world.release('1.0', '2.0')
+    broken = true
+    world.announce('2.0', 2)
+    await seen(device.record, ({ installed: now }) => now['pump']?.version === '2.0')
+    expect(broken).toBe(false)
+  })
+
+  test('a swarm that could not be opened is opened by the next try; stopping meanwhile lets the directory go', async () => {
+    world.release('1.0')
+    const config = await configOf()
+    let tries = 0
+    const broken = await start(config, {
+      createSwarm: () => {
+        tries++
+        return Promise.reject(new Error('no sockets left'))
+      },
+    })
+    await seen(broken, ({ reason }) => reason?.includes('no sockets left') === true)
+    await broken.stop()
+    const before = tries
+    const device = await start(config, {
+      createSwarm: () => (tries++ === before ? Promise.reject(new Error('not yet')) : world.swarm()),
+    })
+    await state(device, 'healthy')
+    expect(tries).toBe(before + 2)
+  })
+
+  test.each([
+    ['', 4],
+    ['risk_sats_unproven = 0', 1],
+    ['risk_sats_unproven = 7', 7000],
+  ])('new sellers may hold four pieces, or what the owner says (%j)', async (line, pieces) => {
+    world.release('1.0')
+    let policy: BuyPolicy | undefined
+    const config = await configOf((toml) => toml.replace('# risk_sats_unproven = 100', line))
+    const device = await start(config, {
+      createDownload: (deps) => {
+        policy = deps.policy
+        return world.download(deps)
+      },
+    })
+    await state(device, 'healthy')
+    const piece = priceOf(PIECE, device.get().release!.priceCapMsat)
+    expect(policy?.unprovenBudget).toBe(pieces === 7000 ? 7000 : pieces * piece)
   })
 
   test('a device is bound to one vendor, and runs once', async () => {

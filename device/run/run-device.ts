@@ -8,6 +8,7 @@ import { liveCell, type Live } from '../../web/core/live.ts'
 import { releaseName } from '../../web/core/release/target.ts'
 import { current, type DeviceRecord } from '../../web/core/rollout/lifecycle-device.ts'
 import { due, isActive, resume, type Event, type Job } from '../../web/core/rollout/lifecycle.ts'
+import type { JoinAccept } from '../../web/core/rollout/messages.ts'
 import type { Swarm } from '../../web/edge/swarm/api.ts'
 import type { DeviceConfig } from '../config/config.ts'
 import { createCustomInstaller } from '../install/custom.ts'
@@ -47,6 +48,8 @@ export type RunOptions = Readonly<{ config: DeviceConfig; log: Logger; ports: Po
 
 /** Longest sleep of a loop that is woken by events; a lost one costs no more. */
 const LONG_SLEEP_MS = 60_000
+/** Bound of the wait between tries to take up an acceptance: `retryMs`, doubled so often. */
+const MAX_DOUBLINGS = 6
 
 /** Starts the device. @throws LockedError, RecordError, StorageError, WalletError when it cannot run here */
 export async function runDevice({ config, log, ports }: RunOptions): Promise<RunningDevice> {
@@ -71,6 +74,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
   const wake = createWake(signal)
   const tellWake = createWake(signal)
   let accepted = joining === undefined || joining.acceptedAt !== null
+  let joinTrouble: string | undefined
 
   const looker = createLooker({
     config,
@@ -86,18 +90,25 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
   const funds = createFunds({ ports, log: log.child({ part: 'wallet' }), onChange: () => refreshView(true) })
 
   let swarm: Promise<Swarm> | undefined
+  function joinSwarm(): Promise<Swarm> {
+    if (swarm === undefined) {
+      const making = ports.createSwarm({
+        identity: config.identity,
+        role: 'device',
+        iceServers: network.iceServers,
+        trackers: network.trackers,
+      })
+      making.catch(() => (swarm = swarm === making ? undefined : swarm)) // the next purchase tries anew
+      swarm = making
+    }
+    return swarm
+  }
   const swarmLog = log.child({ part: 'swarm' })
   const purchases = createPurchases({
     config,
     ports,
     journal,
-    swarm: () =>
-      (swarm ??= ports.createSwarm({
-        identity: config.identity,
-        role: 'device',
-        iceServers: network.iceServers,
-        trackers: network.trackers,
-      })),
+    swarm: joinSwarm,
     verified: looker.verified.get,
     floor: looker.floor,
     onFloor: looker.onFloor,
@@ -113,6 +124,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     config,
     record: keeper.get,
     accepted: () => accepted,
+    joinTrouble: () => joinTrouble,
     purchaseOf: purchases.opened,
     funds,
     journal,
@@ -238,19 +250,43 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
 
   async function joinFleet(): Promise<void> {
     if (joining === undefined || accepted) return
-    const accept = await awaitAcceptance({
-      config,
-      state: joining,
-      pool,
-      nowMs: ports.nowMs,
-      signal,
-      onTrouble: (reason) => log.debug({ reason }, 'join request not sent yet'),
-    })
-    const connection = await keepAcceptance(config, joining, accept, ports.nowMs())
-    if (connection !== undefined && funds.wallet() === undefined) await funds.open(connection)
-    accepted = true
-    log.info('accepted by the vendor')
+    const retry = createWake(signal)
+    let accept: JoinAccept | undefined
+    for (let failures = 0; !accepted; failures++) {
+      try {
+        accept ??= await awaitAcceptance({
+          config,
+          state: joining,
+          pool,
+          nowMs: ports.nowMs,
+          signal,
+          onTrouble: (reason) => log.debug({ reason }, 'join request not sent yet'),
+        })
+        const connection = await keepAcceptance(config, joining, accept, ports.nowMs())
+        if (connection !== undefined && funds.wallet() === undefined) await funds.open(connection)
+        accepted = true
+        log.info('accepted by the vendor')
+        showJoinTrouble(undefined)
+      } catch (error) {
+        if (signal.aborted) return
+        log.error({ err: error }, 'the acceptance could not be taken up and is tried again')
+        const why = error instanceof Error ? error.message : String(error)
+        showJoinTrouble(`accepted by the vendor, but that could not be taken up: ${why} It is tried again`)
+        await retry.sleep(ports.retryMs * 2 ** Math.min(failures, MAX_DOUBLINGS))
+      }
+    }
+  }
+
+  /** Shown at once; in the record for `device status`, as soon as that can be written. */
+  function showJoinTrouble(text: string | undefined): void {
+    joinTrouble = text?.slice(0, 500)
     refreshView(true)
+    keeper
+      .update(({ joinTrouble: _before, ...record }) => ({
+        ...record,
+        ...(joinTrouble === undefined ? {} : { joinTrouble }),
+      }))
+      .catch((error: unknown) => log.debug({ err: error }, 'the device stops before this is written'))
   }
 
   const teller = createTeller({
@@ -304,8 +340,10 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     stopper.abort()
     await loops
     for (const end of stops) end()
-    await purchases.close()
-    await (await swarm)?.close()
+    // Whatever does not close well: the directory is let go, and the next start takes up what is on disk.
+    const closed = await Promise.allSettled([purchases.close().then(async () => (await swarm)?.close())])
+    for (const one of closed)
+      if (one.status === 'rejected') log.warn({ err: one.reason as unknown }, 'the swarm did not close well')
     funds.close()
     pool.close()
     await unlock()

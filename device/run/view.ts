@@ -37,11 +37,13 @@ export function standing(
   record: DeviceRecord,
   key: PartyKey,
   accepted: boolean,
+  joinTrouble = record.joinTrouble,
 ): { state: DeviceState; reason: string | undefined } {
   const job = shownJob(record)
   const notice = record.notice ?? undefined
   if (!accepted && (job === undefined || isActive(job))) {
-    return { state: 'queued', reason: waitText({ why: 'not-accepted', code: deviceCode(key) }) }
+    const code = deviceCode(key)
+    return { state: 'queued', reason: joinTrouble ?? waitText({ why: 'not-accepted', code }) }
   }
   if (job === undefined) return { state: 'queued', reason: notice ?? 'waiting for the first release' }
   const quiet = isActive(job) && !hasBegun(job)
@@ -55,6 +57,8 @@ export type ViewDeps = Readonly<{
   config: DeviceConfig
   record: () => DeviceRecord
   accepted: () => boolean
+  /** As in the record, also while that cannot be written. */
+  joinTrouble: () => string | undefined
   purchaseOf: (job: Job) => Purchase | undefined
   funds: Funds
   journal: Journal
@@ -65,7 +69,7 @@ export function snapshotOf(deps: ViewDeps): DeviceSnapshot {
   const { config } = deps
   const record = deps.record()
   const job = shownJob(record)
-  const { state, reason } = standing(record, config.identity.key, deps.accepted())
+  const { state, reason } = standing(record, config.identity.key, deps.accepted(), deps.joinTrouble())
   const download = job && deps.purchaseOf(job)?.snapshot.get()
   const balance = deps.funds.balance()
   return {
@@ -87,7 +91,7 @@ export async function progressOf(
 ): Promise<Omit<Progress, 'v' | 'seq' | 'at' | 'name' | 'hardware'>> {
   const record = deps.record()
   const job = shownJob(record)
-  const { state, reason } = standing(record, deps.config.identity.key, deps.accepted())
+  const { state, reason } = standing(record, deps.config.identity.key, deps.accepted(), deps.joinTrouble())
   const wait = job?.phase.tag === 'held' || job?.phase.tag === 'queued' ? job.phase.wait : undefined
   const needMsat = wait?.why === 'funds' && wait.needMsat > 0 ? wait.needMsat : undefined
   const fundInvoice = needMsat === undefined ? undefined : await deps.funds.invoice(needMsat)

@@ -33,6 +33,8 @@ export const deviceRecordSchema = v.object({
   written: v.record(short(512), count),
   /** Why nothing goes on, when it is no single release's matter. */
   notice: v.nullable(short(500)),
+  /** Why the vendor's acceptance has come and could not be taken up. */
+  joinTrouble: v.optional(short(500)),
 })
 export type DeviceRecord = v.InferOutput<typeof deviceRecordSchema>
 
