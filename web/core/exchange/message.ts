@@ -13,7 +13,7 @@ export const FRAME = 4 * BLOCK
 const MAX_FRAME = FRAME + 1024
 const MAX_EVENT = 8192
 
-/** Why a seller does not serve a request. `busy` may be asked again; the others stand until something changes. */
+/** Why a seller does not serve a request. `busy` and `unpaid` may be asked again; the others stand until something changes. */
 export const refusals = ['busy', 'missing', 'unpaid', 'barred', 'closed', 'too large', 'wallet'] as const
 export type RefusalCode = (typeof refusals)[number]
 

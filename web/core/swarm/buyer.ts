@@ -185,6 +185,8 @@ const SLOWEST_MS = 60_000
 /** A key that falls silent so often, asked anew each time, is left for good. A crash stalls all its windows at once. */
 const MAX_STALLS = 3
 const BUSY_REST_MS = 1_000
+/** Refusals that pass by themselves: a slot is free, a payment has come in, pieces have arrived. */
+const SOON: ReadonlySet<RefusalCode> = new Set(['busy', 'unpaid', 'missing'])
 const WALLET_REST_MS = { gone: 2_000, refusing: 30_000 }
 const MAX_LOOKUP_MS = 30_000
 /** A quote that is about to lapse is not paid. */
@@ -266,8 +268,7 @@ function apply(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
       release(buyer, window, 'failed')
       const peer = buyer.peers.get(window.peer)
       if (peer !== undefined) {
-        peer.restUntilMs =
-          nowMs + (event.code === 'busy' || event.code === 'missing' ? BUSY_REST_MS : REST_MS)
+        peer.restUntilMs = nowMs + (SOON.has(event.code) ? BUSY_REST_MS : REST_MS)
         if (event.code === 'missing') for (const piece of window.pieces) unhave(buyer, peer, piece)
       }
       return [{ tag: 'discard', window: window.id }]
@@ -793,10 +794,10 @@ export function outlook(
   | { tag: 'money'; offered: Money | undefined }
   | { tag: 'unproven' } {
   if (buyer.haveCount === buyer.have.length) return { tag: 'complete' }
-  let held = false
+  let busy = false
   for (const window of buyer.windows.values()) {
     if (window.elsewhere) continue
-    if (window.state === 'held' && window.amount > 0) held = true
+    if (window.state === 'held' && window.amount > 0) busy = true
     else return { tag: 'buying' }
   }
   let cheapest: Msat | undefined
@@ -808,14 +809,17 @@ export function outlook(
       if (blocked.why === 'nobody') blocked = price
       continue
     }
-    if (peer.restUntilMs > nowMs) continue
+    if (peer.restUntilMs > nowMs) {
+      if (peer.restUntilMs - nowMs <= BUSY_REST_MS) busy = true
+      continue
+    }
     if (price === 0) return { tag: 'buying' }
     if (cheapest === undefined || price < cheapest) cheapest = price
   }
   if (cheapest === undefined) {
     if (blocked.why === 'price') return { tag: 'price', lowest: blocked.lowest }
     if (blocked.why === 'money') return { tag: 'money', offered: blocked.offered }
-    return { tag: held ? 'buying' : 'looking' }
+    return { tag: busy ? 'buying' : 'looking' }
   }
   const rest = priceOf(missingBytes(buyer), cheapest)
   if (buyer.paid + buyer.fees + locked(buyer) + lastPrice(buyer, cheapest) > buyer.policy.budget)
