@@ -4,6 +4,7 @@ import '@fontsource-variable/atkinson-hyperlegible-mono/wght.css'
 import './style/tokens.css'
 import './style/base.css'
 import { mount } from 'svelte'
+import { registerSW } from 'virtual:pwa-register'
 import App from './shell/App.svelte'
 import { ice } from './shell/ice.svelte.ts'
 import { router } from './shell/router.svelte.ts'
@@ -13,7 +14,7 @@ import { version } from './shell/version.svelte.ts'
 ice.watch()
 theme.start()
 router.start()
-version.start()
+if ('serviceWorker' in navigator) version.start(registerSW)
 const target = document.getElementById('app')
 if (!target) throw new Error('index.html has no #app')
 mount(App, { target })
