@@ -20,6 +20,9 @@ export const apiLimits = {
   torrentUploads: { burst: 120, periodS: 600 },
   blobUploadsPerKey: { burst: 60, periodS: DAY_S },
   blobUploadsPerAddress: { burst: 1000, periodS: DAY_S },
+  // Any key may upload, so neither a key nor an address may fill a vendor's room (`blobBytesPerVendor`) in a day.
+  blobBytesPerKey: { burst: 16 * 1024 * 1024, periodS: DAY_S },
+  blobBytesPerAddress: { burst: 64 * 1024 * 1024, periodS: DAY_S },
   accountsPeriodS: DAY_S,
   accountBodyBytes: 4 * 1024,
   admissionBodyBytes: 2 * (LIMITS.rootBytes + LIMITS.targetsBytes),
@@ -57,8 +60,8 @@ export function apiRoutes(deps: ApiDeps): Route[] {
   const { mirror, nowMs } = deps
   const limiter = ({ burst, periodS }: { burst: number; periodS: number }) => {
     const buckets = createAddressBuckets(burst / periodS, burst, nowMs)
-    return (who: string) => {
-      if (buckets.take(who)) return
+    return (who: string, count = 1) => {
+      if (buckets.take(who, count)) return
       throw new HttpError(
         429,
         'rate-limited',
@@ -71,6 +74,8 @@ export function apiRoutes(deps: ApiDeps): Route[] {
   const limitTorrents = limiter(apiLimits.torrentUploads)
   const limitBlobsByKey = limiter(apiLimits.blobUploadsPerKey)
   const limitBlobsByAddress = limiter(apiLimits.blobUploadsPerAddress)
+  const limitBlobBytesByKey = limiter(apiLimits.blobBytesPerKey)
+  const limitBlobBytesByAddress = limiter(apiLimits.blobBytesPerAddress)
   const { grantMsat, perAddress } = deps.config.openAccounts
   const accounts = createAddressBuckets(perAddress / apiLimits.accountsPeriodS, perAddress, nowMs)
 
@@ -207,7 +212,10 @@ export function apiRoutes(deps: ApiDeps): Route[] {
     if (!hash) throw new HttpError(400, 'malformed', 'The name must be the SHA-256 of the bytes in hex.')
     limitBlobsByAddress(context.address)
     const body = await readBody(request, mirrorLimits.blobBytes)
-    limitBlobsByKey(signer(request, body))
+    const key = signer(request, body)
+    limitBlobsByKey(key)
+    limitBlobBytesByKey(key, body.length)
+    limitBlobBytesByAddress(context.address, body.length)
     await vendor.putBlob(hash, body)
     return json({ sha256: hash }, 201)
   }

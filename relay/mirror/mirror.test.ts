@@ -20,6 +20,7 @@ import {
 import { parseEnvelope, type SignedOf } from '../../web/core/release/tuf.ts'
 import { httpAuth } from '../../web/edge/nostr/nip98.ts'
 import { fetchRelayConfig } from '../../web/edge/relay-config.ts'
+import { apiLimits } from '../api.ts'
 import { directory, relay } from '../fixture.ts'
 import type { RunningRelay } from '../relay.ts'
 import { mirrorLimits } from './mirror.ts'
@@ -302,4 +303,25 @@ test('receipts are taken from any key, by their hash, up to the limit', async ()
     headers: { authorization: signed },
   })
   expect(await codeOf(response)).toEqual([401, 'auth-invalid'])
+})
+
+test('no key and no address can crowd out the receipts of a fleet', async () => {
+  const { base } = await admitted(await relay())
+  let sent = 0
+  const upload = (secret: SecretKey, length: number) => {
+    const bytes = new Uint8Array(length)
+    bytes[0] = ++sent
+    return put(`${base}/blobs/${sha256Hex(bytes)}`, bytes, secret)
+  }
+  const key = (byte: number): SecretKey => new Uint8Array(32).fill(byte)
+  const largest = mirrorLimits.blobBytes
+  const [perKey, perAddress] = [apiLimits.blobBytesPerKey, apiLimits.blobBytesPerAddress]
+  for (let taken = 0; taken < perAddress.burst; taken += largest) {
+    const who = key(10 + Math.floor(taken / perKey.burst))
+    expect((await upload(who, largest)).status).toBe(201)
+    if (taken + largest === perKey.burst)
+      expect(await codeOf(await upload(who, largest))).toEqual([429, 'rate-limited'])
+  }
+  expect(await codeOf(await upload(key(99), largest))).toEqual([429, 'rate-limited'])
+  expect(perAddress.burst * 50).toBeLessThan(mirrorLimits.blobBytesPerVendor)
 })
