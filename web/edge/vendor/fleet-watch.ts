@@ -37,10 +37,13 @@ import { decryptFrom } from '../nostr/nip44.ts'
 import type { Rumour } from '../nostr/nip59.ts'
 import { fetchBlob } from '../release/mirror.ts'
 import type { VendorDeps } from './api.ts'
+import { createRoom } from './room.ts'
 
 /** Keys outside the roster whose words are shown at all. */
 const MAX_STRANGERS = 50
 const MAX_REPORTS = 20_000
+/** Apart from the fleet's: keys are free, and what strangers report is only shown. */
+const MAX_STRANGERS_REPORTS = 200
 /** Waits between attempts to fetch a report's receipts; then the report is refused until the next reload. */
 const BLOB_RETRY_MS = [1000, 3000, 10_000, 30_000, 60_000] as const
 /** The view is computed at most this often. */
@@ -75,8 +78,10 @@ export function watchFleet(
   const { key, secret } = keys.nostr
   const progress = new Map<PartyKey, Progress>()
   const strangers = new Set<PartyKey>()
-  const reports = new Map<string, Raw>()
-  const addenda = new Map<string, RawAddendum>()
+  const isMember = (device: PartyKey) => roster.get().devices.some((one) => one.key === device)
+  const limits = { members: MAX_REPORTS, strangers: MAX_STRANGERS_REPORTS }
+  const reports = createRoom<Raw>(limits, isMember)
+  const addenda = createRoom<RawAddendum>(limits, isMember)
   /** Reports whose receipts are being fetched; none are for strangers, whose words are only shown. */
   const wanted = new Set<string>()
   /** By report id: judging costs a signature check per receipt. */
@@ -89,8 +94,6 @@ export function watchFleet(
   let closed = false
   let endMembers: (() => void) | undefined
   let members = ''
-
-  const isMember = (device: PartyKey) => roster.get().devices.some((one) => one.key === device)
 
   function later(run: () => void, ms: number): void {
     const timer = setTimeout(() => {
@@ -148,14 +151,13 @@ export function watchFleet(
   const endKnown = known.subscribe(() => changed())
 
   function heardReport(rumour: Rumour): void {
-    if (reports.has(rumour.id) || reports.size >= MAX_REPORTS) return
+    if (reports.has(rumour.id)) return
     const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), reportSchema), rumour.content)
     if (!parsed.success || parsed.output.vendor !== vendor) return
     const report = parsed.output
     const blob = report.blob ? 'fetching' : 'none'
     const raw: Raw = { id: rumour.id, device: rumour.pubkey, at: rumour.created_at * 1000, report, blob }
-    reports.set(raw.id, raw)
-    changed()
+    if (reports.add(raw.id, raw.device, raw)) changed()
   }
 
   async function fetchReceipts(raw: Raw, attempt: number): Promise<void> {
@@ -174,9 +176,9 @@ export function watchFleet(
 
   function heardAddendum(rumour: Rumour): void {
     const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), addendumSchema), rumour.content)
-    if (!parsed.success || addenda.size >= MAX_REPORTS) return
-    addenda.set(rumour.id, { device: rumour.pubkey, addendum: parsed.output })
-    changed()
+    if (!parsed.success) return
+    const { id, pubkey: device } = rumour
+    if (addenda.add(id, device, { device, addendum: parsed.output })) changed()
   }
 
   const releaseAt = (path: string) => known.get().find((one) => one.release.path === path)?.release

@@ -21,6 +21,7 @@ import { watchFleet, type FleetWatch } from './fleet-watch.ts'
 import { checkForm, entriesOf, normalised } from './form.ts'
 import { subscribeAll } from './inbox.ts'
 import { createJoining, type Joining } from './joining.ts'
+import { createRoom } from './room.ts'
 import { syncRoster, type RosterSync } from './roster-sync.ts'
 import {
   admit,
@@ -39,7 +40,8 @@ const RETRY_MS = [1000, 2000, 5000, 10_000, 30_000] as const
 /** Targets hold 30 days; a page that opens with less than this left signs them again. */
 const RESIGN_BELOW_MS = 20 * 86_400_000
 const PUBLISH_TIMEOUT_MS = 20_000
-const MAX_RUMOURS = 50_000
+/** Messages remembered, so that none is read twice: the fleet's, and apart from them those of unknown keys. */
+const MAX_RUMOURS = { members: 50_000, strangers: 5000 } as const
 
 type Session = Readonly<{ roster: RosterSync; joining: Joining; fleet: FleetWatch; close: () => void }>
 
@@ -153,7 +155,22 @@ export const createVendor: CreateVendor = (deps) => {
     const rosterSync = syncRoster(deps, id)
     const joining = createJoining(deps, id, rosterSync)
     const watch = watchFleet(deps, id, releases, rosterSync.roster)
-    const heard = new Set<string>()
+    const isMember = (device: PartyKey) => rosterSync.roster.get().devices.some((one) => one.key === device)
+    const heard = createRoom<true>(MAX_RUMOURS, isMember)
+    let ended = false
+    /** After the roster: only then is it known who speaks for the fleet. */
+    const listen = () => {
+      if (ended) return
+      const end = subscribeAll(pool, { kinds: [GIFT_WRAP], '#p': [me.key] }, (event) => {
+        const rumour = unwrap(event, me.secret)
+        if (!rumour || !heard.add(rumour.id, rumour.pubkey, true)) return
+        if (rumour.kind === JOIN_REQUEST) joining.heard(rumour)
+        else if (rumour.kind === REPORT) watch.heardReport(rumour)
+        else if (rumour.kind === REPORT_ADDENDUM) watch.heardAddendum(rumour)
+      })
+      ends.push(end)
+    }
+    void rosterSync.stored.then(listen)
     const ends = [
       rosterSync.roster.subscribe((value) => roster.set(value)),
       joining.requests.subscribe((value) => joinRequests.set(value)),
@@ -161,20 +178,13 @@ export const createVendor: CreateVendor = (deps) => {
       subscribeAll(pool, { kinds: [RELEASE], authors: [me.key], '#i': [id] }, onRelease, () => {
         void inTurn(announceMissing).catch(() => undefined)
       }),
-      subscribeAll(pool, { kinds: [GIFT_WRAP], '#p': [me.key] }, (event) => {
-        const rumour = unwrap(event, me.secret)
-        if (!rumour || heard.has(rumour.id) || heard.size >= MAX_RUMOURS) return
-        heard.add(rumour.id)
-        if (rumour.kind === JOIN_REQUEST) joining.heard(rumour)
-        else if (rumour.kind === REPORT) watch.heardReport(rumour)
-        else if (rumour.kind === REPORT_ADDENDUM) watch.heardAddendum(rumour)
-      }),
     ]
     session = {
       roster: rosterSync,
       joining,
       fleet: watch,
       close() {
+        ended = true
         for (const end of ends) end()
         watch.close()
         joining.close()
