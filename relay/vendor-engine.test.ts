@@ -32,7 +32,7 @@ import type { NewRelease, ReleaseForm, Vendor, VendorKeys } from '../web/edge/ve
 import { generateSecrets, keysFromSecrets } from '../web/edge/vendor/keys-file.ts'
 import { createPublicView } from '../web/edge/vendor/public-view.ts'
 import { createVendor } from '../web/edge/vendor/vendor.ts'
-import type { Wallet } from '../web/edge/wallet/wallet.ts'
+import { WalletError, type Wallet } from '../web/edge/wallet/wallet.ts'
 import { afterTest, relay } from './fixture.ts'
 
 const random = (bytes: number): Bytes => crypto.getRandomValues(new Uint8Array(bytes))
@@ -293,6 +293,44 @@ test('a device joins with a code, is funded, and enrolled in every tab', async (
   await vendor.revoke(shed.key)
   await until(other.vendor.fleet, (fleet) => fleet.devices.length === 0 && fleet.unenrolled.length === 1)
   await expect(vendor.fund(shed.key, fakeWallet([]))).rejects.toMatchObject({ code: 'refused' })
+})
+
+test('accepted with another amount after a lost answer, a device gets the allowance that exists', async () => {
+  const { keys, id, vendor, pool } = await admitted()
+  const shed = device(keys.nostr.key, id, pool)
+  const walletClient = publicKey(random(32) as SecretKey)
+  await shed.say(JOIN_REQUEST, {
+    v: 1,
+    name: 'shed',
+    hardware: 'rpi4',
+    walletClient,
+    secret: '00'.repeat(16),
+  })
+  const [request] = await until(vendor.joinRequests, (requests) => requests.length === 1)
+  // As the relay's wallet does: one connection a key, the same words give the same answer. The first is lost.
+  const made: string[] = []
+  let lost = false
+  const wallet = {
+    createConnection: async ({ name, limit }: { name: string; limit: number }) => {
+      const words = `${name} ${limit}`
+      if (made.length > 0 && made[0] !== words)
+        throw new WalletError('other', 'This client key has a connection already.')
+      made[0] = words
+      if (!lost) {
+        lost = true
+        throw new WalletError('unreachable', 'The wallet does not answer.')
+      }
+      return { walletPubkey: 'ab'.repeat(32), relays: ['ws://x'] }
+    },
+  } as unknown as Wallet
+  const grant = { name: 'Shed', wallet }
+  await expect(vendor.accept(request!.id, { ...grant, fundMsat: msat(5000) })).rejects.toMatchObject({
+    code: 'wallet',
+  })
+  expect(vendor.roster.get().devices).toEqual([])
+  await vendor.accept(request!.id, { ...grant, fundMsat: msat(7000) })
+  expect(made).toEqual(['Shed 5000'])
+  expect(vendor.roster.get().devices).toMatchObject([{ key: shed.key, name: 'Shed' }])
 })
 
 function receipt(

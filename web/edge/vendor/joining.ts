@@ -1,6 +1,7 @@
 /** Enrolling devices: join codes, requests, acceptance with a funded allowance (ARCHITECTURE.md "Joining"). */
 import * as v from 'valibot'
 import { parsePartyKey, type PartyKey, type VendorId } from '../../core/bytes.ts'
+import { msat } from '../../core/money/msat.ts'
 import { liveCell, type Live } from '../../core/live.ts'
 import { JOIN_ACCEPT } from '../../core/nostr/kinds.ts'
 import { deviceCode, encodeJoinCode } from '../../core/rollout/join.ts'
@@ -8,7 +9,7 @@ import { checkJoinSecret, makeJoinSecret } from '../../core/rollout/join-secret.
 import { joinRequestSchema, type JoinAccept, type Roster } from '../../core/rollout/messages.ts'
 import { enrol } from '../../core/rollout/roster.ts'
 import { wrap, type Rumour } from '../nostr/nip59.ts'
-import { WalletError } from '../wallet/wallet.ts'
+import { WalletError, type Wallet } from '../wallet/wallet.ts'
 import { VendorError, type JoinRequestView, type Vendor, type VendorDeps } from './api.ts'
 import type { RosterSync } from './roster-sync.ts'
 
@@ -16,6 +17,8 @@ import type { RosterSync } from './roster-sync.ts'
 const MAX_PENDING = 200
 const MAX_UNINVITED = 20
 const MAX_DECLINED = 500
+/** Askings for an allowance whose answers were lost, remembered for each device. */
+const MAX_ASKED = 8
 
 const grantSchema = v.pipe(
   v.string(),
@@ -26,6 +29,14 @@ const grantSchema = v.pipe(
   }),
 )
 type Grant = v.InferOutput<typeof grantSchema>
+const askedSchema = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.array(
+    v.object({ name: v.string(), limit: v.pipe(v.number(), v.integer(), v.minValue(0), v.transform(msat)) }),
+  ),
+)
+type Asked = v.InferOutput<typeof askedSchema>[number]
 
 export interface Joining {
   readonly requests: Live<readonly JoinRequestView[]>
@@ -105,17 +116,20 @@ export function createJoining(deps: VendorDeps, vendor: VendorId, roster: Roster
     const home = `grant/${request.walletClient}`
     const kept = v.safeParse(grantSchema, await store.get(home))
     if (kept.success) return kept.output
+    const askedHome = `grant-asked/${request.walletClient}`
+    const read = v.safeParse(askedSchema, await store.get(askedHome))
+    const before = (read.success ? read.output : []).filter(
+      (one) => one.name !== name || one.limit !== fundMsat,
+    )
+    // The latest words first, then those whose answers may have been lost: the wallet gives a key one connection,
+    // and only the words that it was made with bring the answer again.
+    const asked = [{ name, limit: fundMsat }, ...before].slice(0, MAX_ASKED)
+    await store.put(askedHome, JSON.stringify(asked))
     try {
-      const { walletPubkey, relays } = await wallet.createConnection({
-        client: request.walletClient,
-        name,
-        limit: fundMsat,
-        isolated: true,
-        renewal: 'never',
-        may: new Set(['pay', 'receive']),
-      })
+      const { walletPubkey, relays } = await cut(wallet, request.walletClient, asked)
       const grant = v.parse(grantSchema, JSON.stringify({ walletPubkey, relays }))
       await store.put(home, JSON.stringify(grant))
+      await store.delete(askedHome)
       return grant
     } catch (cause) {
       if (!(cause instanceof WalletError)) throw cause
@@ -161,4 +175,24 @@ export function createJoining(deps: VendorDeps, vendor: VendorId, roster: Roster
     },
     close: endRoster,
   }
+}
+
+/** Cuts the allowance, or finds the one that an earlier asking has cut. @throws the wallet's first refusal */
+async function cut(
+  wallet: Wallet,
+  client: PartyKey,
+  asked: readonly Asked[],
+): ReturnType<Wallet['createConnection']> {
+  let refusal: WalletError | undefined
+  for (const { name, limit } of asked) {
+    try {
+      const may = new Set(['pay', 'receive'] as const)
+      return await wallet.createConnection({ client, name, limit, isolated: true, renewal: 'never', may })
+    } catch (error) {
+      // `other` is what NIP-47 has for "this key has one already".
+      if (!(error instanceof WalletError) || error.code !== 'other') throw error
+      refusal ??= error
+    }
+  }
+  throw refusal ?? new WalletError('other', 'There was nothing to ask for.')
 }
