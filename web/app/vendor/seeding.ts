@@ -22,15 +22,22 @@ const CHANNEL = 'satpatch/vendor-seeder'
 /** At most so many tellings of the tab's state a second. */
 const TELL_EVERY_MS = 250
 
-type Running = { seed?: Seed; ends: (() => void)[] }
-type Said = { tag: 'copied' } | { tag: 'state'; tabs: readonly (readonly [string, TabSeed])[] }
+/** Files handed over by other tabs, at most. */
+const MAX_FILES = 64
+
+type Running = { seed?: Seed; sells?: boolean; ends: (() => void)[] }
+type Said =
+  | { tag: 'copied' }
+  /** No copy could be kept: whichever tab seeds reads the file itself. */
+  | { tag: 'file'; infoHash: InfoHash; file: File }
+  | { tag: 'state'; tabs: readonly (readonly [string, TabSeed])[] }
 
 export type SeedingDeps = Readonly<{
   vendor: Vendor
   keys: VendorKeys
   config: RelayConfig
   pool: Pool
-  /** Settles once; without a wallet it gives and does not sell. */
+  /** Settles once; without a wallet it gives and does not sell, until `useWallet`. */
   wallet: Promise<Wallet | undefined>
   gifts: () => GiftPolicy
   approved: () => readonly PartyKey[]
@@ -41,10 +48,13 @@ export class Seeding {
   readonly #deps: SeedingDeps
   readonly #tabs = new Map<string, TabSeed>()
   readonly #running = new Map<string, Running>()
-  /** Files chosen in this tab, by info-hash: served from where they lie. */
+  /** Files chosen in this tab or handed over by another, by info-hash: served from where they lie. */
   readonly #files = new Map<InfoHash, File>()
   readonly #channel = new BroadcastChannel(CHANNEL)
   #swarm: Promise<Swarm> | undefined
+  #wallet: Wallet | undefined
+  /** How often other tabs have told of a copy or a file. */
+  #told = 0
   #leads = false
   #telling: ReturnType<typeof setTimeout> | undefined
 
@@ -55,7 +65,9 @@ export class Seeding {
   start(): void {
     this.#channel.addEventListener('message', (event: MessageEvent<Said>) => {
       const said = event.data
-      if (this.#leads && said.tag === 'copied') this.#follow()
+      if (said.tag === 'file' && this.#files.size < MAX_FILES) this.#files.set(said.infoHash, said.file)
+      if (said.tag !== 'state') this.#told++
+      if (this.#leads && said.tag !== 'state') this.#follow()
       if (!this.#leads && said.tag === 'state') {
         this.#deps.onChange(new Map(said.tabs.map(([path, tab]) => [path, shownElsewhere(tab)])))
       }
@@ -72,7 +84,31 @@ export class Seeding {
   /** About to be published here: this tab has the file at hand. */
   expect(meta: Metainfo, draft: Draft): void {
     this.#files.set(meta.infoHash, draft.file)
-    void draft.copied.then(() => this.#channel.postMessage({ tag: 'copied' } satisfies Said))
+    // `copied` settles when copying has ended, well or not.
+    void draft.copied.then(() => {
+      const said: Said =
+        draft.copy.tag === 'failed' && !this.#leads
+          ? { tag: 'file', infoHash: meta.infoHash, file: draft.file }
+          : { tag: 'copied' }
+      this.#channel.postMessage(said)
+    })
+  }
+
+  /** The wallet opened late: what was only given is sold from now on. */
+  useWallet(wallet: Wallet): void {
+    this.#wallet = wallet
+    for (const [path, running] of this.#running)
+      if (running.seed && !running.sells) void this.#again(path, running)
+  }
+
+  async #again(path: string, running: Running): Promise<void> {
+    const pause: Running = { ends: [] }
+    this.#running.set(path, pause)
+    for (const end of running.ends) end()
+    await running.seed?.stop().catch(() => undefined)
+    if (this.#running.get(path) !== pause) return
+    this.#running.delete(path)
+    this.#follow()
   }
 
   /** Price, first copies or approved keys changed. */
@@ -104,6 +140,7 @@ export class Seeding {
     const running: Running = { ends: [] }
     this.#running.set(release.path, running)
     this.#tell(release.path, { tag: 'starting' })
+    const told = this.#told
     try {
       const meta = await this.#deps.vendor.torrent(release)
       const file = this.#files.get(meta.infoHash)
@@ -111,7 +148,10 @@ export class Seeding {
       if (!store) {
         // Looked for again when another tab says that it has copied something.
         this.#running.delete(release.path)
-        return this.#tell(release.path, { tag: 'no-copy' })
+        this.#tell(release.path, { tag: 'no-copy' })
+        // One came while it was being looked for.
+        if (told !== this.#told) this.#follow()
+        return
       }
       // The swarm is large and only those who seed need it.
       const [{ createSwarm }, { createShop }, { startSeed }] = await Promise.all([
@@ -126,7 +166,7 @@ export class Seeding {
         iceServers: config.iceServers,
         trackers: [config.trackerUrl],
       })
-      const wallet = await this.#deps.wallet
+      const wallet = this.#wallet ?? (await this.#deps.wallet)
       const seed = await startSeed({
         vendor,
         keys,
@@ -143,6 +183,7 @@ export class Seeding {
       })
       if (this.#running.get(release.path) !== running) return void seed.stop()
       running.seed = seed
+      running.sells = wallet !== undefined
       const show = () =>
         this.#tell(release.path, {
           tag: 'seeding',
@@ -156,6 +197,8 @@ export class Seeding {
         seed.session.peers.subscribe(show),
         seed.shop.subscribe(show),
       )
+      // It opened while the seed was starting.
+      if (!running.sells && this.#wallet) await this.#again(release.path, running)
     } catch (error) {
       const { what, todo } = words(error)
       this.#running.delete(release.path)

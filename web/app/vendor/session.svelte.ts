@@ -27,6 +27,7 @@ import { drafts, type Draft } from './drafts.svelte.ts'
 import { fetchHandover } from './handover.ts'
 import { idbStore } from './idb-store.ts'
 import type { TabSeed } from './tab-seed.ts'
+import { untilItWorks } from './retry.ts'
 import { Seeding } from './seeding.ts'
 import { keepGifts, loadGifts, type GiftPolicy } from './settings.ts'
 import { openVendorWallet } from './wallet.ts'
@@ -41,6 +42,8 @@ export type Phase =
   | { tag: 'trouble'; words: Words; retries?: boolean }
 
 const RETRY_MS = 5000
+/** Between attempts to open the wallet; a relay that opens so many accounts a day says no for hours. */
+const WALLET_RETRY_MS = [2000, 5000, 15_000, 60_000, 300_000] as const
 const NO_FLEET: FleetView = { devices: [], unenrolled: [], releases: [] }
 
 export class VendorSession {
@@ -226,24 +229,35 @@ export class VendorSession {
     if (changed) this.#seeding?.retune()
   }
 
-  /** Settles when there is a wallet, or when there is none for now: seeding waits for it, and for nothing else of it. */
-  async #openWallet(store: ReturnType<typeof idbStore>): Promise<Wallet | undefined> {
-    try {
-      const wallet = await openVendorWallet(store, this.money)
-      this.wallet = wallet
-      this.walletTrouble = undefined
-      let connected = false
-      wallet.status.subscribe((status) => {
-        if (status.connected && !connected) void this.#readBalance().catch(() => undefined)
-        connected = status.connected
+  /** Settles when there is a wallet, or when there is none for now: seeding begins then, and hears of a late one. */
+  #openWallet(store: ReturnType<typeof idbStore>): Promise<Wallet | undefined> {
+    return new Promise((resolve) => {
+      const opened = untilItWorks(
+        () => openVendorWallet(store, this.money),
+        WALLET_RETRY_MS,
+        (error) => {
+          this.walletTrouble = words(error)
+          resolve(undefined)
+        },
+      )
+      void opened.then((wallet) => {
+        this.#useWallet(wallet)
+        resolve(wallet)
+        this.#seeding?.useWallet(wallet)
       })
-      wallet.onEvent(() => void this.#readBalance().catch(() => undefined))
-      void this.#readBalance().catch((error: unknown) => (this.walletTrouble = words(error)))
-      return wallet
-    } catch (error) {
-      this.walletTrouble = words(error)
-      return undefined
-    }
+    })
+  }
+
+  #useWallet(wallet: Wallet): void {
+    this.wallet = wallet
+    this.walletTrouble = undefined
+    let connected = false
+    wallet.status.subscribe((status) => {
+      if (status.connected && !connected) void this.#readBalance().catch(() => undefined)
+      connected = status.connected
+    })
+    wallet.onEvent(() => void this.#readBalance().catch(() => undefined))
+    void this.#readBalance().catch((error: unknown) => (this.walletTrouble = words(error)))
   }
 
   async #readBalance(): Promise<void> {
@@ -281,6 +295,8 @@ export class VendorSession {
 
   async accept(id: string, name: string, fundMsat: Msat): Promise<void> {
     const { wallet } = this
+    // A device that is enrolled without an allowance cannot be given one later.
+    if (!wallet && fundMsat > 0) throw new AppError('wallet', 'There is no wallet here yet to fund it from.')
     await this.#engine.accept(id, wallet === undefined ? { name, fundMsat } : { name, fundMsat, wallet })
     // Moving an allowance out is no payment: no event tells of it.
     void this.#readBalance().catch(() => undefined)
