@@ -21,8 +21,8 @@ const SECRET_NAMES = [
   'credential',
   'admissionLink',
 ]
-/** Secrets inside texts: wallet strings, and the code in an admission link. */
-const SECRET_TEXT = /(secret=|#admit=|#restore=)[^\s&"']+/gi
+/** Secrets inside texts: wallet strings, and the codes in one-time links. */
+const SECRET_TEXT = /(secret=|#admit=|#keys=|#restore=)[^\s&"']+/gi
 
 export const withoutSecrets = (text: string): string => text.replace(SECRET_TEXT, '$1…')
 
