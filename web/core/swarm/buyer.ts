@@ -4,179 +4,31 @@
  * budgets. Takes events, returns effects; the clock, the wires, the wallet and the ciphers are the caller's.
  */
 import type { PartyKey } from '../bytes.ts'
-import { msat, priceOf, ZERO, type Money, type Msat } from '../money/msat.ts'
 import type { RefusalCode } from '../exchange/message.ts'
-import { pieceBytes, piecesOf, type Shape } from './merkle.ts'
-import { pickPieces, shuffledOrder } from './picker.ts'
+import { msat, ZERO } from '../money/msat.ts'
+import { ask, mayStake } from './buyer-asks.ts'
+import {
+  BUSY_REST_MS,
+  locked,
+  record,
+  WINDOWS_IN_FLIGHT,
+  type Buyer,
+  type BuyerEffect,
+  type BuyerEvent,
+  type BuyerPeer,
+  type PeerId,
+  type RestoredWindow,
+  type Window,
+  type WindowId,
+  type WindowState,
+} from './buyer-state.ts'
 
-export type PeerId = string
-export type WindowId = number
-
-export type BuyerPolicy = Readonly<{
-  /** msat per MiB */
-  priceCap: Msat
-  /** For this release, fees included. */
-  budget: Msat
-  /** At stake with one key that has settled. */
-  riskBudget: Msat
-  /** At stake with all keys together that have not, for this release; what they keep stays spent. */
-  unprovenBudget: Msat
-  /** A payment locked longer than this lets its pieces be bought elsewhere. */
-  lockedTimeoutMs: number
-  approved: readonly PartyKey[]
-}>
-
-export type BuyerPeer = {
-  readonly id: PeerId
-  readonly key: PartyKey
-  /** Unverified haves of the peer, one byte a piece. */
-  readonly has: Uint8Array
-  price: Msat
-  gift: boolean
-  money: Money | undefined
-  maxWindowBytes: number
-  /** Asks nothing of it before this time. */
-  restUntilMs: number
-}
-
-type KeyRecord = {
-  settledBytes: number
-  paid: Msat
-  fees: Msat
-  pieces: number
-  bytes: number
-  windows: number
-  /** Paid for and not opened yet, in this session. */
-  atStake: Msat
-  /** How often it fell silent without delivering in between, and when it last did. */
-  stalls: number
-  stalledAtMs: number
-  firstAtMs: number
-  lastAtMs: number
-  /** Never again, and why. */
-  dropped?: string
-}
-
-/**
- * `asked`: ciphertext and quote are coming. `held`: both are here, a budget or the balance keeps it from being paid.
- * `paying`: the wallet has it. `unknown`: the wallet did not answer; looked up, never paid again. `opening`: the secret
- * is here. The rest are ends.
- */
-export type WindowState = 'asked' | 'held' | 'paying' | 'unknown' | 'opening' | 'done' | 'failed' | 'cheated'
-
-export type Window = {
-  readonly id: WindowId
-  readonly peer: PeerId
-  readonly key: PartyKey
-  readonly pieces: readonly number[]
-  readonly bytes: number
-  /** What the offer makes of it; the quote may be lower. */
-  amount: Msat
-  fees: Msat
-  state: WindowState
-  paymentHash: string
-  quoteExpiresAtMs: number
-  readonly requestedAtMs: number
-  progressAtMs: number
-  payingAtMs: number
-  paidAtMs: number
-  doneAtMs: number
-  /** Counted against the unproven budget when it was paid. */
-  unproven: boolean
-  /** Its pieces were given free to be bought elsewhere. */
-  elsewhere: boolean
-  /** From before a restart: pieces that are there already came from this very window. */
-  restored: boolean
-  lookUps: number
-  lookUpAtMs: number
-}
-
-export type RestoredWindow = Pick<
-  Window,
-  'key' | 'pieces' | 'bytes' | 'amount' | 'paymentHash' | 'quoteExpiresAtMs' | 'requestedAtMs'
->
-
-export type Buyer = {
-  readonly shape: Shape
-  /** Not known before the wallet has answered. */
-  money: Money | undefined
-  policy: BuyerPolicy
-  readonly have: Uint8Array // one byte a piece
-  haveCount: number
-  /** Pieces that came with a window paid late: whoever was paid for them meanwhile did not sell them twice. */
-  readonly late: Uint8Array
-  readonly holders: Uint16Array
-  /** Window that is fetching the piece, or 0. */
-  readonly assigned: Int32Array
-  readonly order: Uint32Array
-  readonly peers: Map<PeerId, BuyerPeer>
-  readonly keys: Map<PartyKey, KeyRecord>
-  readonly windows: Map<WindowId, Window>
-  /** Ends, in order of purchase. */
-  readonly bought: Window[]
-  nextWindow: WindowId
-  balance: Msat | undefined
-  /** The wallet refuses for reasons of its own: nothing is asked for or paid before this time. */
-  walletRestsUntilMs: number
-  paid: Msat
-  fees: Msat
-  unprovenSpent: Msat
-  /** The part of it that cheats have. */
-  lost: Msat
-  boughtTwice: number
-  running: boolean
-}
-
-export type BuyerEvent =
-  | {
-      tag: 'joined'
-      peer: PeerId
-      key: PartyKey
-      price: Msat
-      gift: boolean
-      money: Money | undefined
-      maxWindowBytes: number
-    }
-  | { tag: 'has'; peer: PeerId; pieces: readonly number[] }
-  | { tag: 'left'; peer: PeerId }
-  | { tag: 'refused'; window: WindowId; code: RefusalCode }
-  | { tag: 'progress'; window: WindowId }
-  /** Ciphertext complete, quote checked. */
-  | { tag: 'quoted'; window: WindowId; amount: Msat; paymentHash: string; expiresAtMs: number }
-  /** The peer sent what no honest one sends, before a sat was paid. */
-  | { tag: 'spoilt'; window: WindowId; why: string }
-  | { tag: 'settled'; window: WindowId; fees: Msat }
-  /** Final: nothing went out. */
-  | { tag: 'pay-failed'; window: WindowId; code: string }
-  | { tag: 'pay-unknown'; window: WindowId }
-  | { tag: 'opened'; window: WindowId; cheated: boolean }
-  /** A piece was proven and stored by other means (resumed, or given). */
-  | { tag: 'stored'; pieces: readonly number[] }
-  | { tag: 'wallet'; money: Money; balance: Msat }
-  /** Sums from before a restart: paid for, and taken by unproven keys that cheated. */
-  | { tag: 'resumed'; paid: Msat; fees: Msat; lost: Msat }
-  /** A purchase from before a restart: handed to the wallet, outcome not known. */
-  | { tag: 'restored'; window: RestoredWindow }
-  | { tag: 'banned'; key: PartyKey; why: string }
-  | { tag: 'tick' }
-
-export type BuyerEffect =
-  | { tag: 'ask'; window: WindowId; peer: PeerId; pieces: readonly number[] }
-  | { tag: 'cancel'; window: WindowId; peer: PeerId }
-  /** Write quote and ciphertext to disk, then pay. */
-  | { tag: 'pay'; window: WindowId }
-  | { tag: 'look-up'; window: WindowId }
-  | { tag: 'open'; window: WindowId }
-  | { tag: 'drop'; peer: PeerId; key: PartyKey; why: string; ever: boolean }
-  /** The window's bytes are not needed any more. */
-  | { tag: 'discard'; window: WindowId }
+export * from './buyer-state.ts'
+export { outlook } from './buyer-asks.ts'
 
 /** Why a proven cheat is dropped. */
 export const FRAUD = 'fraud: sold a block that is not the release’s'
 
-const MIB = 1024 * 1024
-const LARGEST_WINDOW = 4 * MIB
-const WINDOWS_IN_FLIGHT = 4
 const STALL_MS = 15_000
 const REST_MS = 30_000
 /** A window that comes more slowly than this, after a start, counts as stalled. */
@@ -184,41 +36,12 @@ const SLOWEST_BPS = 64 * 1024
 const SLOWEST_MS = 60_000
 /** A key that falls silent so often, asked anew each time, is left for good. A crash stalls all its windows at once. */
 const MAX_STALLS = 3
-const BUSY_REST_MS = 1_000
 /** Refusals that pass by themselves: a slot is free, a payment has come in, pieces have arrived. */
 const SOON: ReadonlySet<RefusalCode> = new Set(['busy', 'unpaid', 'missing'])
 const WALLET_REST_MS = { gone: 2_000, refusing: 30_000 }
 const MAX_LOOKUP_MS = 30_000
 /** A quote that is about to lapse is not paid. */
 const EXPIRY_MARGIN_MS = 3_000
-
-export function openBuyer(shape: Shape, policy: BuyerPolicy, seed: number): Buyer {
-  const count = piecesOf(shape)
-  return {
-    shape,
-    money: undefined,
-    policy,
-    have: new Uint8Array(count),
-    haveCount: 0,
-    late: new Uint8Array(count),
-    holders: new Uint16Array(count),
-    assigned: new Int32Array(count),
-    order: shuffledOrder(count, seed),
-    peers: new Map(),
-    keys: new Map(),
-    windows: new Map(),
-    bought: [],
-    nextWindow: 1,
-    balance: undefined,
-    walletRestsUntilMs: 0,
-    paid: ZERO,
-    fees: ZERO,
-    unprovenSpent: ZERO,
-    lost: ZERO,
-    boughtTwice: 0,
-    running: true,
-  }
-}
 
 export function step(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
   const effects = apply(buyer, event, nowMs)
@@ -392,27 +215,6 @@ const awaitsSecret = (window: Window): boolean =>
 function open(buyer: Buyer, id: WindowId, state: WindowState): Window | undefined {
   const window = buyer.windows.get(id)
   return window?.state === state ? window : undefined
-}
-
-export function record(buyer: Buyer, key: PartyKey, nowMs: number): KeyRecord {
-  let of = buyer.keys.get(key)
-  if (of === undefined) {
-    of = {
-      settledBytes: 0,
-      paid: ZERO,
-      fees: ZERO,
-      pieces: 0,
-      bytes: 0,
-      windows: 0,
-      atStake: ZERO,
-      stalls: 0,
-      stalledAtMs: 0,
-      firstAtMs: nowMs,
-      lastAtMs: nowMs,
-    }
-    buyer.keys.set(key, of)
-  }
-  return of
 }
 
 function unhave(buyer: Buyer, peer: BuyerPeer, piece: number): void {
@@ -596,21 +398,6 @@ function tick(buyer: Buyer, nowMs: number): BuyerEffect[] {
   return effects
 }
 
-const locked = (buyer: Buyer): number => {
-  let total = 0
-  for (const window of buyer.windows.values())
-    if (window.state === 'paying' || window.state === 'unknown') total += window.amount
-  return total
-}
-
-/** Sats that windows under way still want: asked or held. */
-const promised = (buyer: Buyer): number => {
-  let total = 0
-  for (const window of buyer.windows.values())
-    if (window.state === 'asked' || window.state === 'held') total += window.amount
-  return total
-}
-
 /** How long to leave a wallet alone that failed for reasons of its own; `undefined`: this payment's own failure. */
 function walletWaitMs(code: string): number | undefined {
   switch (code) {
@@ -644,199 +431,4 @@ function settleHeld(buyer: Buyer, nowMs: number): BuyerEffect[] {
     effects.push({ tag: 'pay', window: window.id })
   }
   return effects
-}
-
-/** The rule on what one key, and all unproven keys together, may have at stake. */
-function mayStake(buyer: Buyer, key: PartyKey, amount: Msat, nowMs: number): boolean {
-  const of = record(buyer, key, nowMs)
-  if (of.dropped !== undefined) return false
-  const approved = buyer.policy.approved.includes(key)
-  if (of.settledBytes === 0) {
-    if (of.atStake > 0) return false
-    return approved || buyer.unprovenSpent + amount <= buyer.policy.unprovenBudget
-  }
-  // After cheats as dear as the budget a key may risk no more than it has earned honestly before.
-  const burnt = !approved && buyer.lost + amountOfPiece(buyer) > buyer.policy.unprovenBudget
-  if (burnt && of.paid < of.atStake + amount) return false
-  return of.atStake + amount <= Math.max(buyer.policy.riskBudget, amountOfPiece(buyer))
-}
-
-const amountOfPiece = (buyer: Buyer): Msat => priceOf(buyer.shape.pieceLength, buyer.policy.priceCap)
-
-export type Blocked =
-  | { why: 'nobody' }
-  | { why: 'price'; lowest: Msat }
-  | { why: 'money'; offered: Money | undefined }
-  | { why: 'unproven' }
-
-/** A peer that may be asked, and at what price; or why not. */
-function usable(buyer: Buyer, peer: BuyerPeer): Msat | Blocked {
-  if (buyer.keys.get(peer.key)?.dropped !== undefined) return { why: 'nobody' }
-  if (peer.gift) return ZERO
-  if (buyer.money === undefined || peer.money !== buyer.money) return { why: 'money', offered: peer.money }
-  if (peer.price > buyer.policy.priceCap) return { why: 'price', lowest: peer.price }
-  return peer.price
-}
-
-/** Asks for windows wherever a peer has room, cheapest first. */
-function ask(buyer: Buyer, nowMs: number): BuyerEffect[] {
-  if (buyer.haveCount === buyer.have.length) return []
-  const ready: { peer: BuyerPeer; price: Msat }[] = []
-  for (const peer of buyer.peers.values()) {
-    const price = usable(buyer, peer)
-    const walletRests = price !== 0 && buyer.walletRestsUntilMs > nowMs
-    if (typeof price === 'number' && peer.restUntilMs <= nowMs && !walletRests) ready.push({ peer, price })
-  }
-  ready.sort((a, b) => a.price - b.price)
-  const effects: BuyerEffect[] = []
-  // One window a peer in turn, so that no seller takes all there is before the next is asked.
-  for (let more = true; more;) {
-    more = false
-    for (const { peer, price } of ready) {
-      const window = askOne(buyer, peer, price, ready.length, nowMs)
-      if (window === undefined) continue
-      more = true
-      effects.push({ tag: 'ask', window: window.id, peer: peer.id, pieces: window.pieces })
-    }
-  }
-  return effects
-}
-
-function askOne(
-  buyer: Buyer,
-  peer: BuyerPeer,
-  price: Msat,
-  sellers: number,
-  nowMs: number,
-): Window | undefined {
-  const of = record(buyer, peer.key, nowMs)
-  const trusted = of.settledBytes > 0
-  let open = 0
-  for (const window of buyer.windows.values()) if (window.peer === peer.id && !window.elsewhere) open++
-  if (open >= (trusted || price === 0 ? WINDOWS_IN_FLIGHT : 1)) return undefined
-  const missing = buyer.have.length - buyer.haveCount
-  const fair = Math.max(1, Math.ceil(missing / (sellers * 2)))
-  const growth = trusted ? of.windows + 1 : 1
-  const largest = Math.min(LARGEST_WINDOW, peer.maxWindowBytes)
-  const affordable = affordablePieces(buyer, peer.key, price, nowMs)
-  const most =
-    trusted || price === 0
-      ? Math.max(
-          1,
-          Math.floor(Math.min(largest, price === 0 ? largest : growth * MIB) / buyer.shape.pieceLength),
-        )
-      : 1
-  const count = Math.min(most, fair, affordable)
-  if (count < 1) return undefined
-  const pieces = pickPieces(buyer, peer.has, count)
-  if (pieces.length === 0) return undefined
-  const bytes = pieces.reduce((total, piece) => total + pieceBytes(buyer.shape, piece), 0)
-  const window: Window = {
-    id: buyer.nextWindow++,
-    peer: peer.id,
-    key: peer.key,
-    pieces,
-    bytes,
-    amount: priceOf(bytes, price),
-    fees: ZERO,
-    state: 'asked',
-    paymentHash: '',
-    quoteExpiresAtMs: 0,
-    requestedAtMs: nowMs,
-    progressAtMs: nowMs,
-    payingAtMs: 0,
-    paidAtMs: 0,
-    doneAtMs: 0,
-    unproven: false,
-    elsewhere: false,
-    restored: false,
-    lookUps: 0,
-    lookUpAtMs: 0,
-  }
-  buyer.windows.set(window.id, window)
-  for (const piece of pieces) buyer.assigned[piece] = window.id
-  return window
-}
-
-/** Whole pieces that balance, budget and risk leave room for, with this key. */
-function affordablePieces(buyer: Buyer, key: PartyKey, price: Msat, nowMs: number): number {
-  if (price === 0) return Number.MAX_SAFE_INTEGER
-  const onePiece = priceOf(Math.min(buyer.shape.pieceLength, buyer.shape.length), price)
-  const wanted = promised(buyer)
-  const funds = (buyer.balance ?? 0) - wanted
-  const budget = buyer.policy.budget - buyer.paid - buyer.fees - locked(buyer) - wanted
-  const of = record(buyer, key, nowMs)
-  const risk = of.settledBytes > 0 ? Math.max(buyer.policy.riskBudget, onePiece) : onePiece
-  if (of.settledBytes === 0 && !mayStake(buyer, key, onePiece, nowMs)) return 0
-  const room = Math.min(funds, budget, risk)
-  // The short last piece costs less than a whole one: let it be tried when it is all that is left.
-  if (room < onePiece)
-    return buyer.have.length - buyer.haveCount === 1 && room >= lastPrice(buyer, price) ? 1 : 0
-  return Math.floor(room / Math.max(1, onePiece))
-}
-
-const lastPrice = (buyer: Buyer, price: Msat): number => {
-  const piece = buyer.have.indexOf(0)
-  return priceOf(pieceBytes(buyer.shape, piece), price)
-}
-
-/** Why nothing moves, for `DownloadState`. */
-export function outlook(
-  buyer: Buyer,
-  nowMs: number,
-):
-  | { tag: 'complete' }
-  | { tag: 'buying' }
-  | { tag: 'looking' }
-  | { tag: 'funds'; need: Msat }
-  | { tag: 'budget' }
-  | { tag: 'price'; lowest: Msat }
-  | { tag: 'money'; offered: Money | undefined }
-  | { tag: 'unproven' } {
-  if (buyer.haveCount === buyer.have.length) return { tag: 'complete' }
-  let busy = false
-  for (const window of buyer.windows.values()) {
-    if (window.elsewhere) continue
-    if (window.state === 'held' && window.amount > 0) busy = true
-    else return { tag: 'buying' }
-  }
-  let cheapest: Msat | undefined
-  let blocked: Blocked = { why: 'nobody' }
-  for (const peer of buyer.peers.values()) {
-    if (!offersSomething(buyer, peer)) continue
-    const price = usable(buyer, peer)
-    if (typeof price !== 'number') {
-      if (blocked.why === 'nobody') blocked = price
-      continue
-    }
-    if (peer.restUntilMs > nowMs) {
-      if (peer.restUntilMs - nowMs <= BUSY_REST_MS) busy = true
-      continue
-    }
-    if (price === 0) return { tag: 'buying' }
-    if (cheapest === undefined || price < cheapest) cheapest = price
-  }
-  if (cheapest === undefined) {
-    if (blocked.why === 'price') return { tag: 'price', lowest: blocked.lowest }
-    if (blocked.why === 'money') return { tag: 'money', offered: blocked.offered }
-    return { tag: busy ? 'buying' : 'looking' }
-  }
-  const rest = priceOf(missingBytes(buyer), cheapest)
-  if (buyer.paid + buyer.fees + locked(buyer) + lastPrice(buyer, cheapest) > buyer.policy.budget)
-    return { tag: 'budget' }
-  if (rest > (buyer.balance ?? 0)) return { tag: 'funds', need: msat(rest - (buyer.balance ?? 0)) }
-  return { tag: 'unproven' }
-}
-
-function missingBytes(buyer: Buyer): number {
-  let bytes = 0
-  for (let piece = 0; piece < buyer.have.length; piece++)
-    if (buyer.have[piece] === 0) bytes += pieceBytes(buyer.shape, piece)
-  return bytes
-}
-
-function offersSomething(buyer: Buyer, peer: BuyerPeer): boolean {
-  for (let piece = 0; piece < buyer.have.length; piece++)
-    if (peer.has[piece] === 1 && buyer.have[piece] === 0) return true
-  return false
 }
