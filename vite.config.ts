@@ -32,6 +32,7 @@ export default defineConfig({
   test: {
     environment: 'node',
     include: ['web', 'relay', 'device', 'e2e'].map((room) => `${room}/**/*.test.ts`),
+    setupFiles: ['e2e/support/fixed-seed.ts'],
     testTimeout: 20_000,
   },
 })

@@ -64,11 +64,12 @@ async function vitest(
   timeoutMs: number,
   args: string[],
   env: NodeJS.ProcessEnv,
+  onLine = say,
 ): Promise<void> {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'satpatch-tests-'))
   const file = path.join(dir, 'report.json')
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`]
-  const ended = await run(...tool('vitest', 'run', ...reporters, ...args), { timeoutMs, env, onLine: say })
+  const ended = await run(...tool('vitest', 'run', ...reporters, ...args), { timeoutMs, env, onLine })
   let counted = 0
   try {
     const report = v.parse(reportSchema, JSON.parse(fs.readFileSync(file, 'utf8')))
@@ -134,20 +135,31 @@ count('the web app builds', built.code === 0)
 
 heading('Journeys')
 const leftOut: string[] = []
-for (const file of journeyFiles()) {
+
+async function journey(file: string, onLine = say): Promise<void> {
   if (elapsedS() > budgetS) {
     leftOut.push(file)
-    continue
+    return
   }
   const timeoutMs = file.endsWith('.full.spec.ts') ? FULL_JOURNEY_TIMEOUT_MS : JOURNEY_TIMEOUT_MS
   const leftMs = (budgetS - elapsedS()) * 1000
-  await vitest(
-    file,
-    Math.min(timeoutMs, Math.max(leftMs, 60_000)),
-    ['--config', 'e2e/journeys/vitest.config.ts', file],
-    env,
-  )
+  const args = ['--config', 'e2e/journeys/vitest.config.ts', file]
+  await vitest(file, Math.min(timeoutMs, Math.max(leftMs, 60_000)), args, env, onLine)
 }
+
+/** The failures mostly wait for something to be noticed: two go on at once, and each is shown when it ends. */
+async function failuresLane(files: string[]): Promise<void> {
+  for (let file = files.shift(); file !== undefined; file = files.shift()) {
+    const lines: string[] = []
+    await journey(file, (line) => lines.push(line))
+    say(lines.join('\n'))
+  }
+}
+
+const isFailure = (file: string): boolean => file.startsWith('e2e/failures/')
+const failing = journeyFiles().filter(isFailure)
+await Promise.all([failuresLane(failing), failuresLane(failing)])
+for (const file of journeyFiles()) if (!isFailure(file)) await journey(file)
 
 heading('Sums')
 if (leftOut.length > 0) say(`Left out for want of time: ${leftOut.join(', ')}`)
