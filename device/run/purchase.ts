@@ -3,10 +3,12 @@
  * disk. The same object waits for the last payments while the release is already being installed.
  */
 import { mkdir, readFile, rm } from 'node:fs/promises'
+import { totalmem } from 'node:os'
 import { join } from 'node:path'
 import { liveCell, type Live } from '../../web/core/live.ts'
 import { priceOf, type Msat } from '../../web/core/money/msat.ts'
 import type { Release } from '../../web/core/release/target.ts'
+import { BUYER_DEFAULTS, memoryBytesFor } from '../../web/core/swarm/buyer.ts'
 import { readMetainfo } from '../../web/core/swarm/metainfo.ts'
 import { fetchTorrent, type Verified } from '../../web/edge/release/mirror.ts'
 import type {
@@ -241,6 +243,8 @@ function policyOf(config: DeviceConfig, release: Release, verified: Verified | u
   const piece = priceOf(Math.min(release.pieceLength, release.bytes), priceCap)
   const vendor = verified?.vendorBlock
   return {
+    ...BUYER_DEFAULTS,
+    memoryBytes: memoryBytesFor(totalmem()),
     priceCap,
     budget: config.budget,
     riskBudget: Math.max(config.riskBudget, piece) as Msat,

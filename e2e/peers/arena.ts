@@ -19,6 +19,7 @@ import type {
   Session,
   Shop,
 } from '../../web/edge/swarm/api.ts'
+import { BUYER_DEFAULTS } from '../../web/core/swarm/buyer.ts'
 import type { Metainfo } from '../../web/core/swarm/metainfo.ts'
 import { createDownload } from '../../web/edge/swarm/download.ts'
 import { hashArtifact } from '../../web/edge/swarm/hash-artifact.ts'
@@ -57,6 +58,7 @@ export type Device = Member & { readonly download: Download }
 export type Seller = Member & { readonly shop: Shop }
 
 export const buyPolicy: BuyPolicy = {
+  ...BUYER_DEFAULTS,
   priceCap: CAP,
   budget: msat(1_000_000),
   riskBudget: msat(20_000),

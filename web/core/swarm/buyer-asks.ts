@@ -119,6 +119,8 @@ function askOne(
     key: peer.key,
     pieces,
     bytes,
+    mode: peer.mode,
+    source: peer.source,
     amount: priceOf(bytes, price),
     fees: ZERO,
     state: 'asked',
@@ -168,10 +170,11 @@ export function outlook(
   nowMs: number,
 ):
   | { tag: 'complete' }
-  | { tag: 'buying' }
+  /** `mirror`: a plain HTTP mirror is being fetched from right now. */
+  | { tag: 'buying'; mirror?: boolean }
   | { tag: 'looking' }
   | { tag: 'funds'; need: Msat }
-  | { tag: 'budget' }
+  | { tag: 'budget'; of: 'sats' | 'bytes' }
   | { tag: 'price'; lowest: Msat }
   | { tag: 'money'; offered: Money | undefined }
   | { tag: 'unproven' } {
@@ -205,7 +208,7 @@ export function outlook(
   }
   const rest = priceOf(missingBytes(buyer), cheapest)
   if (buyer.paid + buyer.fees + locked(buyer) + lastPrice(buyer, cheapest) > buyer.policy.budget)
-    return { tag: 'budget' }
+    return { tag: 'budget', of: 'sats' }
   if (rest > (buyer.balance ?? 0)) return { tag: 'funds', need: msat(rest - (buyer.balance ?? 0)) }
   return { tag: 'unproven' }
 }

@@ -10,6 +10,7 @@ const SELLER = 'a'.repeat(64) as PartyKey
 /** A buyer and one seller, which may come and go. */
 function trading(): { buyer: buyers.Buyer; join(peer: string, nowMs: number): void } {
   const policy = {
+    ...buyers.BUYER_DEFAULTS,
     priceCap: msat(1000),
     budget: msat(1_000_000),
     riskBudget: msat(100_000),

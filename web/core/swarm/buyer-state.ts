@@ -8,6 +8,29 @@ import { shuffledOrder } from './picker.ts'
 export type PeerId = string
 export type WindowId = number
 
+/** Price against speed; the rule of each stands in `buyer-split.ts`. */
+export type Preference = 'cheapest' | 'balanced' | 'fastest'
+/** Whether a plain HTTP mirror is fetched from: not at all, when no seller brings anything, or beside the sellers. */
+export type MirrorUse = 'never' | 'fallback' | 'always'
+/** A peer that speaks the exchange, an ordinary BitTorrent peer, an HTTP mirror. The last two only give. */
+export type Source = 'exchange' | 'plain' | 'mirror'
+/**
+ * How a window is paid, agreed per pair.
+ *
+ * `atomic`: `ask` → ciphertext and quote come, checked → event `quoted` → `pay` (quote and ciphertext on disk first) →
+ * `settled` (the preimage is the key) → `open` (decrypt, prove, store, write the receipt) → `opened`. Sats are at stake
+ * from `pay` to `opened`.
+ *
+ * `credit`: `ask` → plain pieces and an invoice come; the edge proves and stores the pieces and writes the debt down,
+ * then `quoted`: the pieces count as had at once, and what is owed is paid whatever comes, after completion and after a
+ * restart too → `pay` → `settled` → `open` (write the receipt, tell the seller the preimage) → `opened`. Nothing is at
+ * stake: the goods are here. An invoice that lapsed unpaid gives `renew`: ask the seller for another, then `quoted` again.
+ *
+ * `free`: gifts, ordinary peers, mirrors. `ask` → `quoted` with amount 0 → `settled` (a gift's secret came; at once for
+ * the others) → `open` → `opened`. Nothing is paid.
+ */
+export type Mode = 'atomic' | 'credit' | 'free'
+
 export type BuyerPolicy = Readonly<{
   /** msat per MiB */
   priceCap: Msat
@@ -20,7 +43,35 @@ export type BuyerPolicy = Readonly<{
   /** A payment locked longer than this lets its pieces be bought elsewhere. */
   lockedTimeoutMs: number
   approved: readonly PartyKey[]
+  prefer: Preference
+  /** Bytes that are paid for, for this release; gifts and mirrors do not count. `Infinity`: no limit. */
+  budgetBytes: number
+  /** Payments in flight at most; never more than `MAX_PAYMENT_SLOTS`. */
+  paymentSlots: number
+  /** Bytes of all windows under way together, from request until opened: they are in memory. One piece is always allowed. */
+  memoryBytes: number
+  mirror: MirrorUse
 }>
+
+export const DEFAULT_PREFER: Preference = 'balanced'
+export const DEFAULT_BUDGET_BYTES = Number.POSITIVE_INFINITY
+export const DEFAULT_PAYMENT_SLOTS = 64
+/** HTLCs that one Lightning channel can carry in one direction (BOLT 2). */
+export const MAX_PAYMENT_SLOTS = 483
+export const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024
+export const DEFAULT_MIRROR: MirrorUse = 'fallback'
+/** A policy's part that has defaults. */
+export const BUYER_DEFAULTS = {
+  prefer: DEFAULT_PREFER,
+  budgetBytes: DEFAULT_BUDGET_BYTES,
+  paymentSlots: DEFAULT_PAYMENT_SLOTS,
+  memoryBytes: DEFAULT_MEMORY_BYTES,
+  mirror: DEFAULT_MIRROR,
+} as const satisfies Partial<BuyerPolicy>
+
+/** What windows may hold in memory on a machine with so much of it: a sixteenth, from 8 to 64 MiB. */
+export const memoryBytesFor = (totalBytes: number): number =>
+  Math.min(DEFAULT_MEMORY_BYTES, Math.max(8 * 1024 * 1024, Math.floor(totalBytes / 16)))
 
 export type BuyerPeer = {
   readonly id: PeerId
@@ -31,6 +82,8 @@ export type BuyerPeer = {
   gift: boolean
   money: Money | undefined
   maxWindowBytes: number
+  source: Source
+  mode: Mode
   /** Asks nothing of it before this time. */
   restUntilMs: number
 }
@@ -66,6 +119,8 @@ export type Window = {
   readonly key: PartyKey
   readonly pieces: readonly number[]
   readonly bytes: number
+  readonly mode: Mode
+  readonly source: Source
   /** What the offer makes of it; the quote may be lower. */
   amount: Msat
   fees: Msat
@@ -90,7 +145,9 @@ export type Window = {
 export type RestoredWindow = Pick<
   Window,
   'key' | 'pieces' | 'bytes' | 'amount' | 'paymentHash' | 'quoteExpiresAtMs' | 'requestedAtMs'
->
+> &
+  /** `credit`: goods that are here and not known to be paid; looked up, then paid. Else `atomic`. */
+  Readonly<{ mode?: 'atomic' | 'credit' }>
 
 export type Buyer = {
   readonly shape: Shape
@@ -132,12 +189,17 @@ export type BuyerEvent =
       gift: boolean
       money: Money | undefined
       maxWindowBytes: number
+      /** `exchange` unless said otherwise. */
+      source?: Source
+      /** Unless said otherwise `free` for a gift or price 0, else `atomic`. */
+      mode?: Mode
     }
   | { tag: 'has'; peer: PeerId; pieces: readonly number[] }
   | { tag: 'left'; peer: PeerId }
   | { tag: 'refused'; window: WindowId; code: RefusalCode }
-  | { tag: 'progress'; window: WindowId }
-  /** Ciphertext complete, quote checked. */
+  /** `bytes`: received of this window so far, all together. */
+  | { tag: 'progress'; window: WindowId; bytes?: number }
+  /** Atomic: ciphertext complete, quote checked. Credit: pieces stored, debt written down. Free: it is all here. */
   | { tag: 'quoted'; window: WindowId; amount: Msat; paymentHash: string; expiresAtMs: number }
   /** The peer sent what no honest one sends, before a sat was paid. */
   | { tag: 'spoilt'; window: WindowId; why: string }
@@ -149,8 +211,8 @@ export type BuyerEvent =
   /** A piece was proven and stored by other means (resumed, or given). */
   | { tag: 'stored'; pieces: readonly number[] }
   | { tag: 'wallet'; money: Money; balance: Msat }
-  /** Sums from before a restart: paid for, and taken by unproven keys that cheated. */
-  | { tag: 'resumed'; paid: Msat; fees: Msat; lost: Msat }
+  /** Sums from before a restart: paid for, and taken by unproven keys that cheated; `bytes`: those that were paid for. */
+  | { tag: 'resumed'; paid: Msat; fees: Msat; lost: Msat; bytes?: number }
   /** A purchase from before a restart: handed to the wallet, outcome not known. */
   | { tag: 'restored'; window: RestoredWindow }
   | { tag: 'banned'; key: PartyKey; why: string }
@@ -159,9 +221,11 @@ export type BuyerEvent =
 export type BuyerEffect =
   | { tag: 'ask'; window: WindowId; peer: PeerId; pieces: readonly number[] }
   | { tag: 'cancel'; window: WindowId; peer: PeerId }
-  /** Write quote and ciphertext to disk, then pay. */
+  /** Atomic: write quote and ciphertext to disk, then pay. Credit: the debt is on disk, pay. */
   | { tag: 'pay'; window: WindowId }
   | { tag: 'look-up'; window: WindowId }
+  /** Credit only: the invoice lapsed unpaid. Ask the seller for another, write it down, then `quoted` again. */
+  | { tag: 'renew'; window: WindowId; peer: PeerId }
   | { tag: 'open'; window: WindowId }
   | { tag: 'drop'; peer: PeerId; key: PartyKey; why: string; ever: boolean }
   /** The window's bytes are not needed any more. */

@@ -88,6 +88,7 @@ class World {
       desk: this.#desk(price),
     }))
     this.policy = {
+      ...buyers.BUYER_DEFAULTS,
       priceCap: perPiece(2),
       budget: msat(setup.budget),
       riskBudget: msat(setup.riskBudget),
@@ -170,6 +171,8 @@ class World {
         return void this.jobs.push({ tag: 'look up', window: effect.window })
       case 'open':
         return void this.jobs.push({ tag: 'open', window: effect.window })
+      case 'renew':
+        throw new Error('nothing here is bought on credit')
       case 'discard':
         return void this.#live.delete(effect.window)
       case 'drop': {

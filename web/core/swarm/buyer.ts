@@ -54,9 +54,10 @@ function apply(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
   switch (event.tag) {
     case 'joined': {
       const known = buyer.peers.get(event.peer)
-      const { key, price, gift, money, maxWindowBytes } = event
+      const { key, price, gift, money, maxWindowBytes, source = 'exchange' } = event
+      const mode = event.mode ?? (gift || price === 0 ? 'free' : 'atomic')
       if (known !== undefined && known.key === key)
-        Object.assign(known, { price, gift, money, maxWindowBytes })
+        Object.assign(known, { price, gift, money, maxWindowBytes, source, mode })
       else {
         const has = known?.has ?? new Uint8Array(buyer.have.length)
         buyer.peers.set(event.peer, {
@@ -67,6 +68,8 @@ function apply(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
           gift,
           money,
           maxWindowBytes,
+          source,
+          mode,
           restUntilMs: 0,
         })
       }
@@ -190,6 +193,8 @@ function apply(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffect[] {
 function restore(buyer: Buyer, from: RestoredWindow, nowMs: number): void {
   const window: Window = {
     ...from,
+    mode: from.mode ?? 'atomic',
+    source: 'exchange',
     id: buyer.nextWindow++,
     peer: '',
     fees: ZERO,

@@ -7,6 +7,7 @@ import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../core/exchang
 import type { Bytes, PartyKey } from '../../core/bytes.ts'
 import { liveCell, type Live } from '../../core/live.ts'
 import { MIB, msat, priceOf, type Msat } from '../../core/money/msat.ts'
+import { BUYER_DEFAULTS } from '../../core/swarm/buyer.ts'
 import { readMetainfo } from '../../core/swarm/metainfo.ts'
 import { fetchTorrent } from '../release/mirror.ts'
 import type {
@@ -274,6 +275,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     const perWindow = priceOf(RISK_WINDOW_BYTES, release.priceCapMsat)
     const atStake = msat(Math.min(perWindow, terms.spend))
     return {
+      ...BUYER_DEFAULTS,
       priceCap: release.priceCapMsat,
       budget: terms.spend,
       riskBudget: atStake,

@@ -9,6 +9,7 @@ import type { SecretKey } from '../../core/nostr/event.ts'
 import type { Role } from '../../core/exchange/message.ts'
 import type { Receipt } from '../../core/exchange/receipt.ts'
 import type { SellerSum, WindowRow } from '../../core/rollout/messages.ts'
+import type { BuyerPolicy } from '../../core/swarm/buyer-state.ts'
 import type { Wallet } from '../wallet/wallet.ts'
 
 export type Identity = Readonly<{ key: PartyKey; secret: SecretKey }>
@@ -68,16 +69,8 @@ export interface Session {
   leave(): Promise<void>
 }
 
-export type BuyPolicy = Readonly<{
-  priceCap: Msat // per MiB
-  budget: Msat // for this release, fees included
-  /** At stake with one key that has settled; one that has not: one piece's price. */
-  riskBudget: Msat
-  /** At stake with all unproven keys together, for this release. */
-  unprovenBudget: Msat
-  lockedTimeoutMs: number
-  approved: readonly PartyKey[]
-}>
+/** What a device may spend, risk and hold for one release. */
+export type BuyPolicy = BuyerPolicy
 
 export type SellPolicy = Readonly<{
   price: Msat // per MiB; 0 gives to everyone

@@ -84,7 +84,10 @@ function stateOf({ buyer, running, trouble, walletTrouble, hasWallet, nowMs }: D
       return {
         tag: 'waiting',
         why: 'budget',
-        text: 'The budget for this release is used up. Raise it and the download goes on from here.',
+        text:
+          view.of === 'sats'
+            ? 'The budget for this release is used up. Raise it and the download goes on from here.'
+            : 'The limit of bytes bought for this release is reached. Raise it and the download goes on from here.',
       }
     case 'price':
       return {
