@@ -1,0 +1,165 @@
+/**
+ * Serves a window: reads and proves the pieces once more, streams leaves and ciphertext, and sends the signed quote
+ * when the sale is on disk. One window a peer at a time, a few in all.
+ */
+import { equal, toHex, type Bytes, type Sha256Hex } from '../../core/bytes.ts'
+import { paymentHashOf } from '../../core/exchange/cipher.ts'
+import type { Sale } from '../../core/exchange/desk.ts'
+import { FRAME } from '../../core/exchange/message.ts'
+import { signQuote, type Quote } from '../../core/exchange/quote.ts'
+import type { Money } from '../../core/money/msat.ts'
+import { entry, pieceBytes, pieceRoot, rootOfLeaves } from '../../core/swarm/merkle.ts'
+import type { Peer } from './peer.ts'
+import { writeSale } from './settling.ts'
+import { messageOf, type ShopParts } from './shop-parts.ts'
+import { cryptWindow, leafHashes } from './window-cipher.ts'
+
+const QUOTE_S = 120
+/** Windows in memory at once, all peers together. */
+const MAX_SERVING = 6
+
+export class Serving {
+  readonly #parts: ShopParts
+  /** The last window of each peer: its next one waits for it. */
+  readonly #queues = new Map<string, Promise<void>>()
+  readonly #sent = new Map<Sha256Hex, number>()
+  readonly #waiting: (() => void)[] = []
+  #serving = 0
+  /** Sent since it was last taken: for the rate. */
+  #bytes = 0
+
+  constructor(parts: ShopParts) {
+    this.#parts = parts
+  }
+
+  serve(sale: Sale): void {
+    const before = this.#queues.get(sale.peer) ?? Promise.resolve()
+    this.#queues.set(
+      sale.peer,
+      before.then(() => this.#serve(sale)),
+    )
+  }
+
+  gone(peer: string): void {
+    this.#queues.delete(peer)
+  }
+
+  /** Bytes of a sale that are out. */
+  sent(id: Sha256Hex): number {
+    return this.#sent.get(id) ?? 0
+  }
+  forget(id: Sha256Hex): void {
+    this.#sent.delete(id)
+  }
+  takeBytes(): number {
+    const bytes = this.#bytes
+    this.#bytes = 0
+    return bytes
+  }
+
+  async #serve(sale: Sale): Promise<void> {
+    await this.#slot()
+    try {
+      await this.#send(sale)
+    } catch (error) {
+      this.#parts.deps.log?.('window not served', { message: messageOf(error) })
+      this.#parts.step({ tag: 'failed', id: sale.id, code: 'wallet' })
+    } finally {
+      this.#serving--
+      this.#waiting.shift()?.()
+    }
+  }
+
+  async #slot(): Promise<void> {
+    while (this.#serving >= MAX_SERVING) await new Promise<void>((done) => this.#waiting.push(done))
+    this.#serving++
+  }
+
+  async #send(sale: Sale): Promise<void> {
+    const { deps, session, step } = this.#parts
+    const peer = this.#parts.peer(sale.peer)
+    if (peer === undefined || sale.state !== 'preparing') return
+    const secret = this.#parts.secretOf(sale.id)
+    const hash = paymentHashOf(secret)
+    const expiry = Math.floor(deps.nowMs() / 1000) + QUOTE_S
+    const invoicing = sale.amount > 0 ? this.#invoice(sale, hash, secret) : Promise.resolve('')
+    // Awaited below; a rejection meanwhile must not count as unhandled.
+    invoicing.catch(() => undefined)
+    const plain = await this.#read(sale)
+    if (plain === undefined) return step({ tag: 'failed', id: sale.id, code: 'missing' })
+    step({ tag: 'began', id: sale.id })
+    peer.send({ t: 'leaves', id: sale.request, leaves: plain.leaves })
+    const ciphertext = await cryptWindow(secret, sale.id, plain.bytes)
+    await this.#stream(peer, sale, ciphertext)
+    const cipherRoot = toHex(rootOfLeaves(await leafHashes(ciphertext))) as Sha256Hex
+    const invoice = await invoicing
+    const quote: Quote = {
+      id: sale.id,
+      buyer: sale.buyer,
+      seller: deps.identity.key,
+      root: session.meta.piecesRoot,
+      shape: { length: session.meta.length, pieceLength: session.meta.pieceLength },
+      pieces: sale.pieces,
+      cipherRoot,
+      paymentHash: hash,
+      amount: sale.amount,
+      money: this.#parts.terms?.money ?? ('sandbox:none' as Money),
+      expiry,
+      invoice,
+    }
+    const signed = signQuote(quote, deps.identity.secret, crypto.getRandomValues(new Uint8Array(32)))
+    if (sale.amount > 0) await writeSale(this.#parts, sale, hash, expiry)
+    if ((sale.state as Sale['state']) !== 'preparing') return
+    peer.send({ t: 'quote', id: sale.request, quote: signed.bytes, sig: signed.sig })
+    step({ tag: 'sent', id: sale.id, expiresAtMs: expiry * 1000 })
+  }
+
+  /** The window's bytes and leaves, proven once more: a flipped bit on disk must not become a cheat. */
+  async #read(sale: Sale): Promise<{ bytes: Bytes; leaves: Bytes } | undefined> {
+    const { meta, store } = this.#parts.session
+    const bytes = new Uint8Array(sale.bytes)
+    let at = 0
+    for (const piece of sale.pieces) {
+      const part = await store.read(piece * meta.pieceLength, pieceBytes(meta, piece))
+      bytes.set(part, at)
+      if (!equal(pieceRoot(await leafHashes(part), meta), entry(meta.layer, piece))) {
+        this.#parts.deps.log?.('piece damaged on disk', { piece })
+        return undefined
+      }
+      at += part.length
+    }
+    return { bytes, leaves: await leafHashes(bytes) }
+  }
+
+  async #stream(peer: Peer, sale: Sale, ciphertext: Bytes): Promise<void> {
+    const { uploadBps } = this.#parts.policy
+    for (let at = 0; at < ciphertext.length && !peer.gone && sale.state === 'preparing'; at += FRAME) {
+      const bytes = ciphertext.subarray(at, at + FRAME)
+      peer.send({ t: 'data', id: sale.request, at, bytes })
+      this.#bytes += bytes.length
+      this.#sent.set(sale.id, at + bytes.length)
+      if (uploadBps !== undefined && uploadBps > 0) await sleep((bytes.length / uploadBps) * 1000)
+      else await peer.drained()
+    }
+    this.#parts.show()
+  }
+
+  async #invoice(sale: Sale, hash: Sha256Hex, secret: Bytes): Promise<string> {
+    const { deps, terms, session, byHash } = this.#parts
+    const { wallet } = deps
+    if (wallet === undefined || terms === undefined) throw new Error('no wallet that can sell')
+    byHash.set(hash, sale.id)
+    const request = {
+      amount: sale.amount,
+      description: `${sale.pieces.length} pieces of ${session.meta.name}`.slice(0, 200),
+      expirySeconds: QUOTE_S,
+    }
+    const invoice =
+      terms.settling === 'preimage'
+        ? await wallet.makeInvoice({ ...request, preimage: toHex(secret) })
+        : await wallet.makeHoldInvoice({ ...request, paymentHash: hash })
+    return invoice.bolt11
+  }
+}
+
+const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms))

@@ -1,0 +1,149 @@
+/**
+ * What the wallet says about a shop's sales: settles what is locked, looks up what may have been paid unheard,
+ * and takes up from the journal what a crash cut off.
+ */
+import * as v from 'valibot'
+import { fromUtf8, toHex, utf8, type Sha256Hex } from '../../core/bytes.ts'
+import { paymentHashOf } from '../../core/exchange/cipher.ts'
+import type { Sale } from '../../core/exchange/desk.ts'
+import type { WalletEvent } from '../wallet/wallet.ts'
+import { messageOf, type ShopParts } from './shop-parts.ts'
+
+/** The least between two rounds of looking up all open sales. */
+const LOOK_UP_MS = 1000
+
+/** `sale/<info-hash>/<quote id>`, on disk before the quote goes out: enough to settle after a crash. */
+const saleSchema = v.object({
+  hash: v.string(),
+  amount: v.number(),
+  settling: v.picklist(['preimage', 'hold']),
+  expiry: v.number(),
+})
+
+const prefixOf = ({ session }: ShopParts): string => `sale/${session.meta.infoHash}/`
+export const saleKey = (parts: ShopParts, id: Sha256Hex): string => `${prefixOf(parts)}${id}`
+
+export function writeSale(parts: ShopParts, sale: Sale, hash: Sha256Hex, expiry: number): Promise<void> {
+  const settling = parts.terms?.settling ?? 'preimage'
+  return parts.deps.journal.put(
+    saleKey(parts, sale.id),
+    utf8(JSON.stringify({ hash, amount: sale.amount, settling, expiry })),
+  )
+}
+
+export class Settling {
+  readonly #parts: ShopParts
+  #lastLookUpMs = 0
+
+  constructor(parts: ShopParts) {
+    this.#parts = parts
+  }
+
+  /** A full or failing disk must not end the process: what was to be written is in the wallet too. */
+  quietly(job: Promise<void>): void {
+    job.catch((error: unknown) => this.#parts.deps.log?.('journal failed', { message: messageOf(error) }))
+  }
+
+  onWallet(event: WalletEvent): void {
+    const { byHash, desk, step } = this.#parts
+    const id = byHash.get(event.transaction.paymentHash)
+    if (id === undefined) return
+    // A sale from before a restart: the desk does not know it, the journal does.
+    if (!desk.sales.has(id)) return this.quietly(this.recover())
+    if (event.tag === 'received') step({ tag: 'settled', id })
+    if (event.tag === 'hold-accepted') step({ tag: 'locked', id })
+  }
+
+  async settle(sale: Sale): Promise<void> {
+    const { deps, step } = this.#parts
+    const secret = this.#parts.secretOf(sale.id)
+    try {
+      await deps.wallet?.settleHoldInvoice(toHex(secret))
+      step({ tag: 'settled', id: sale.id })
+    } catch (error) {
+      deps.log?.('settling failed, looking it up', { message: messageOf(error) })
+      await this.#lookUp(sale.id, paymentHashOf(secret))
+    }
+  }
+
+  /** The key is out: nothing of the sale need be remembered. */
+  async done(sale: Sale): Promise<void> {
+    this.#parts.byHash.delete(paymentHashOf(this.#parts.secretOf(sale.id)))
+    await this.#parts.deps.journal.delete(saleKey(this.#parts, sale.id))
+  }
+
+  /** Nobody pays it any more: make sure that nobody did, then let the wallet forget it. */
+  async forget(sale: Sale): Promise<void> {
+    const { deps, byHash, terms } = this.#parts
+    const hash = paymentHashOf(this.#parts.secretOf(sale.id))
+    if (await this.#lookUp(sale.id, hash)) return
+    byHash.delete(hash)
+    if (terms?.settling === 'hold') await deps.wallet?.cancelHoldInvoice(hash).catch(() => undefined)
+    await deps.journal.delete(saleKey(this.#parts, sale.id))
+  }
+
+  /** Whether the payment is in. */
+  async #lookUp(id: Sha256Hex, hash: Sha256Hex): Promise<boolean> {
+    const { deps, step } = this.#parts
+    try {
+      const found = await deps.wallet?.lookUp(hash)
+      if (found?.state === 'settled') {
+        step({ tag: 'settled', id })
+        return true
+      }
+      if (found?.state === 'accepted') {
+        await deps.wallet?.settleHoldInvoice(toHex(this.#parts.secretOf(id)))
+        step({ tag: 'settled', id })
+        return true
+      }
+    } catch (error) {
+      deps.log?.('look-up failed', { message: messageOf(error) })
+    }
+    return false
+  }
+
+  /** Notifications may be lost with a connection: when it is back, open sales are looked up. */
+  async lookUpOpen(): Promise<void> {
+    const nowMs = this.#parts.deps.nowMs()
+    if (nowMs - this.#lastLookUpMs < LOOK_UP_MS) return
+    this.#lastLookUpMs = nowMs
+    for (const sale of [...this.#parts.desk.sales.values()]) {
+      if (sale.state !== 'waiting' && sale.state !== 'locked') continue
+      await this.#lookUp(sale.id, paymentHashOf(this.#parts.secretOf(sale.id)))
+    }
+  }
+
+  /** Sales that a crash cut off: what is locked is settled, what lapsed is forgotten. */
+  async recover(): Promise<void> {
+    const { deps, desk, byHash } = this.#parts
+    const { journal, wallet } = deps
+    if (wallet === undefined) return
+    for (const key of await journal.keys(prefixOf(this.#parts))) {
+      const id = key.slice(key.lastIndexOf('/') + 1) as Sha256Hex
+      if (desk.sales.has(id)) continue
+      const record = parseSale(await journal.get(key))
+      if (record === undefined) {
+        await journal.delete(key)
+        continue
+      }
+      byHash.set(record.hash, id)
+      try {
+        const found = await wallet.lookUp(record.hash as Sha256Hex)
+        if (found?.state === 'accepted') await wallet.settleHoldInvoice(toHex(this.#parts.secretOf(id)))
+        const over = found === undefined || found.state !== 'pending' || record.expiry * 1000 < deps.nowMs()
+        if (over) await journal.delete(key)
+        deps.log?.('sale recovered', { state: found?.state ?? 'unknown' })
+      } catch (error) {
+        deps.log?.('sale not recovered yet', { message: messageOf(error) })
+      }
+    }
+  }
+}
+
+function parseSale(bytes: Uint8Array | undefined): v.InferOutput<typeof saleSchema> | undefined {
+  try {
+    return bytes === undefined ? undefined : v.parse(saleSchema, JSON.parse(fromUtf8(bytes)))
+  } catch {
+    return undefined
+  }
+}

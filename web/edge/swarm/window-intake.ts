@@ -1,0 +1,184 @@
+/**
+ * Collects a window: asks for it, takes leaves, ciphertext and quote as they come, and checks all of it against
+ * the release before a sat moves. Ordinary peers' pieces take the same way, without a key and without money.
+ */
+import { concat, sha256Hex, toHex, type Bytes, type Sha256Hex } from '../../core/bytes.ts'
+import { FRAME, type Message } from '../../core/exchange/message.ts'
+import { openQuote, refuseQuote, windowBytes } from '../../core/exchange/quote.ts'
+import { decodeInvoice, prefixOf } from '../../core/money/bolt11.ts'
+import { ZERO, type Money, type Msat } from '../../core/money/msat.ts'
+import type { WindowId } from '../../core/swarm/buyer.ts'
+import { blocksIn, BLOCK, HASH, pieceBytes, rootOfLeaves } from '../../core/swarm/merkle.ts'
+import type { DownloadParts, Work } from './download-parts.ts'
+import type { Peer } from './peer.ts'
+import { leafHashes } from './window-cipher.ts'
+import { leavesProve } from './window-proof.ts'
+
+type Of<T extends Message['t']> = Extract<Message, { t: T }>
+
+export class WindowIntake {
+  readonly #parts: DownloadParts
+
+  constructor(parts: DownloadParts) {
+    this.#parts = parts
+  }
+
+  ask(id: WindowId, peerId: string, pieces: readonly number[]): void {
+    const { session, buyer, deps, works } = this.#parts
+    const peer = this.#parts.peer(peerId)
+    if (peer === undefined) return
+    const bytes = windowBytes(session.meta, pieces)
+    const offer = buyer.peers.get(peerId)
+    const work: Work = {
+      peer: peerId,
+      pieces,
+      bytes,
+      requestedAt: deps.nowMs(),
+      price: offer === undefined || offer.gift ? ZERO : offer.price,
+      ciphertext: new Uint8Array(bytes),
+      received: 0,
+      checking: false,
+    }
+    works.set(id, work)
+    if (peer.plain) return void this.#fetch(id, work, peer)
+    peer.send({ t: 'request', id, pieces })
+  }
+
+  onLeaves(peer: Peer, message: Of<'leaves'>): void {
+    const work = this.#parts.works.of(peer, message.id)
+    if (work === undefined) return
+    if (work.leaves !== undefined) return this.spoil(message.id, 'sent its block hashes twice')
+    const { meta } = this.#parts.session
+    const blocks = work.pieces.reduce((total, piece) => total + blocksIn(pieceBytes(meta, piece)), 0)
+    if (message.leaves.length !== blocks * HASH)
+      return this.spoil(message.id, 'sent another number of block hashes')
+    work.leaves = message.leaves
+    void this.#check(message.id, work)
+  }
+
+  onData(peer: Peer, message: Of<'data'>): void {
+    const work = this.#parts.works.of(peer, message.id)
+    if (work === undefined) return
+    if (message.at !== work.received || message.at + message.bytes.length > work.bytes)
+      return this.spoil(message.id, 'sent data out of place')
+    if (
+      message.bytes.length % BLOCK !== 0 &&
+      message.at + message.bytes.length !== work.bytes &&
+      message.bytes.length !== FRAME
+    )
+      return this.spoil(message.id, 'sent a frame that is not whole blocks')
+    work.ciphertext.set(message.bytes, message.at)
+    work.received += message.bytes.length
+    this.#parts.received(peer, message.bytes.length)
+    this.#parts.step({ tag: 'progress', window: message.id })
+    void this.#check(message.id, work)
+  }
+
+  onQuote(peer: Peer, message: Of<'quote'>): void {
+    const { works, books } = this.#parts
+    const work = works.of(peer, message.id)
+    if (work === undefined || work.signed !== undefined) return
+    const signed = openQuote(message.quote, message.sig)
+    if (signed === undefined) return this.spoil(message.id, 'sent a quote that it did not sign')
+    if (!books.firstUse(signed.quote)) return this.spoil(message.id, 'used a quote or a secret twice')
+    works.quoted(message.id, work, signed)
+    void this.#check(message.id, work)
+  }
+
+  onKey(message: Of<'key'>): void {
+    const { works, buyer } = this.#parts
+    const id = works.idOfQuote(message.quote)
+    const work = id === undefined ? undefined : works.get(id)
+    if (id === undefined || work?.signed === undefined || work.preimage !== undefined) return
+    if (sha256Hex(message.secret) !== work.signed.quote.paymentHash)
+      return this.spoil(id, 'sent a secret that does not fit')
+    const window = buyer.windows.get(id)
+    // Before the payment a secret proves nothing owed; with a payment out it is the settlement.
+    if (
+      window === undefined ||
+      (window.amount > 0 && window.state !== 'paying' && window.state !== 'unknown')
+    )
+      return
+    work.preimage = toHex(message.secret)
+    this.#parts.step({ tag: 'settled', window: id, fees: ZERO })
+  }
+
+  spoil(id: WindowId, why: string): void {
+    const { deps, buyer } = this.#parts
+    deps.log?.('window spoilt', { why, seller: buyer.windows.get(id)?.key })
+    this.#parts.step({ tag: 'spoilt', window: id, why })
+  }
+
+  /** Everything is here: check it against the release before a sat moves. */
+  async #check(id: WindowId, work: Work): Promise<void> {
+    const { leaves, signed } = work
+    if (leaves === undefined || signed === undefined || work.received < work.bytes || work.checking) return
+    work.checking = true
+    const { session, works, deps, buyer } = this.#parts
+    const { meta } = session
+    if (!leavesProve(leaves, work.pieces, meta))
+      return this.spoil(id, 'stands for blocks that are not the release’s')
+    const cipherRoot = toHex(rootOfLeaves(await leafHashes(work.ciphertext))) as Sha256Hex
+    const window = buyer.windows.get(id)
+    const peer = buyer.peers.get(work.peer)
+    if (window === undefined || peer === undefined || works.get(id) !== work) return
+    const refusal = refuseQuote(signed.quote, {
+      buyer: deps.identity.key,
+      seller: peer.key,
+      root: meta.piecesRoot,
+      shape: meta,
+      pieces: work.pieces,
+      cipherRoot,
+      money: buyer.money ?? 'bitcoin',
+      // An offer may change while a window is under way: the later price is no cheat, and not paid either.
+      offered: Math.max(work.price, peer.gift ? ZERO : peer.price) as Msat,
+      cap: deps.policy.priceCap,
+      nowMs: deps.nowMs(),
+      invoice: signed.quote.amount === 0 ? undefined : readInvoice(signed.quote.invoice, buyer.money),
+    })
+    if (refusal !== undefined) return this.spoil(id, `sent a quote ${refusal}`)
+    const { amount, paymentHash, expiry } = signed.quote
+    this.#parts.step({ tag: 'quoted', window: id, amount, paymentHash, expiresAtMs: expiry * 1000 })
+  }
+
+  /** An ordinary peer's piece: no key, no money, the same proof. */
+  async #fetch(id: WindowId, work: Work, peer: Peer): Promise<void> {
+    const { session, deps } = this.#parts
+    const { meta } = session
+    try {
+      const pieces: Bytes[] = []
+      for (const piece of work.pieces) {
+        const bytes = await peer.fetch(piece, pieceBytes(meta, piece))
+        if (!leavesProve(await leafHashes(bytes), [piece], meta))
+          return this.spoil(id, 'gave a piece that is not the release’s')
+        pieces.push(bytes)
+        this.#parts.step({ tag: 'progress', window: id })
+      }
+      work.plain = concat(...pieces)
+      this.#parts.step({
+        tag: 'quoted',
+        window: id,
+        amount: ZERO,
+        paymentHash: '',
+        expiresAtMs: Number.POSITIVE_INFINITY,
+      })
+      this.#parts.step({ tag: 'settled', window: id, fees: ZERO })
+    } catch (error) {
+      deps.log?.('free piece failed', {
+        peer: peer.id,
+        message: error instanceof Error ? error.message : String(error),
+      })
+      this.#parts.step({ tag: 'refused', window: id, code: 'closed' })
+    }
+  }
+}
+
+function readInvoice(
+  text: string,
+  money: Money | undefined,
+): { paymentHash: string; amount: number; expiresAtMs: number } | 'unreadable' {
+  const decoded = decodeInvoice(text, money === undefined ? {} : { prefix: prefixOf(money) })
+  if (!decoded.ok) return 'unreadable'
+  const { paymentHash, amount, expiresAtMs } = decoded.invoice
+  return amount === undefined ? 'unreadable' : { paymentHash, amount, expiresAtMs }
+}
