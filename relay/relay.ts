@@ -26,7 +26,7 @@ import { createNostrCore, nostrLimits } from './nostr/relay.ts'
 import { openEventStore } from './nostr/store.ts'
 import { serveSockets } from './sockets.ts'
 import { createTracker } from './tracker.ts'
-import { createWalletService, type WalletHealth } from './wallet/service.ts'
+import { createWalletService, type BeforePay, type WalletHealth } from './wallet/service.ts'
 
 export { StartError } from './errors.ts'
 
@@ -59,6 +59,8 @@ export type RelayOptions = Readonly<{
   handoverFile?: string
   /** Unix milliseconds. */
   now?: () => number
+  /** Makes the play money's payments wait. */
+  beforePay?: BeforePay
 }>
 
 export interface RunningRelay {
@@ -154,6 +156,7 @@ async function start(options: RelayOptions, undo: (() => void | Promise<void>)[]
       money,
       log,
       now: nowMs,
+      ...(options.beforePay === undefined ? {} : { beforePay: options.beforePay }),
     }),
   )
   undo.push(() => wallet.stop())

@@ -49,7 +49,12 @@ export type WalletServiceOptions = Readonly<{
   now?: () => number
   /** An unsettled hold goes back to its payer after this. */
   holdLimitMs?: number
+  /** Called with each payment asked for; it is made when `pay` is called. At once without it. */
+  beforePay?: BeforePay
 }>
+
+/** Lightning takes seconds: play money can be made to take as long. */
+export type BeforePay = (pay: () => void) => void
 
 export type WalletHealth = { ok: true } | { ok: false; why: string }
 
@@ -157,7 +162,7 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
       return waiting.map((row) => ({ ...replyFields(row), response }))
     })
 
-  const answer = (event: NostrEvent): void => {
+  const answer = (event: NostrEvent, mayPay = options.beforePay === undefined): void => {
     const at = now()
     const { id, pubkey: client } = event
     const asked = tagValue(event, 'encryption') ?? 'nip04'
@@ -199,6 +204,7 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
     const { method, params = {} } = parsed.output
     resultType = method
     if (!isMethod(method)) return refuse('NOT_IMPLEMENTED', `This wallet does not know ${method}.`)
+    if (method === 'pay_invoice' && !mayPay) return options.beforePay?.(() => onEvent(event, true))
     if (connection.encryption !== encryption) connections.noteEncryption(client, encryption)
 
     if (!CHANGES.has(method)) {
@@ -263,10 +269,10 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
     }
   }
 
-  const onEvent = (event: NostrEvent): void => {
+  const onEvent = (event: NostrEvent, mayPay?: true): void => {
     if (stopped) return
     try {
-      answer(event)
+      answer(event, mayPay)
       trouble = undefined
     } catch (error) {
       // The database: nothing was committed, the client asks again or looks up.
@@ -322,7 +328,9 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
   forget()
   const forgetting = setInterval(forget, REQUEST_WINDOW_MS)
   forgetting.unref()
-  const unsubscribe = nostr.subscribe([{ kinds: [kinds.NWC_REQUEST], '#p': [walletPubkey] }], onEvent)
+  const unsubscribe = nostr.subscribe([{ kinds: [kinds.NWC_REQUEST], '#p': [walletPubkey] }], (event) =>
+    onEvent(event),
+  )
   const abilities = [
     ['encryption', 'nip44_v2 nip04'],
     ['notifications', NOTIFICATIONS.join(' ')],

@@ -85,7 +85,7 @@ declare module '@thaunknown/simple-peer/lite.js' {
       _pc: { iceGatheringState: string } | null
       _onIceStateChange(): void
       signal(data: string | Readonly<{ type?: string; sdp?: string; candidate?: object }>): void
-      emit(event: string): void
+      emit(event: string, ...values: never[]): void
     }
   }
   export default Peer

@@ -1,0 +1,58 @@
+/**
+ * `npm run bench -- [NAME…]`: the product against its opponents, in turn and in one run; median and spread against
+ * the goals. With `--json` the last line of stdout is one object a bench.
+ */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { readArgs, UsageError } from './args.ts'
+import type { Bench, Context } from './bench.ts'
+import { paidBench } from './paid.ts'
+import { json, table } from './table.ts'
+
+const benches: readonly Bench[] = [paidBench]
+
+async function main(): Promise<number> {
+  let args
+  try {
+    args = readArgs(
+      process.argv.slice(2),
+      benches.map(({ name }) => name),
+    )
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    console.error(error.message)
+    return 2
+  }
+  const chosen = args.names.length === 0 ? benches : benches.filter(({ name }) => args.names.includes(name))
+  const objects: string[] = []
+  let failed = 0
+  for (const bench of chosen) {
+    const dir = await mkdtemp(path.join(tmpdir(), 'satpatch-bench-'))
+    const startedMs = performance.now()
+    console.log(`${bench.name}: ${bench.about}`)
+    const context: Context = {
+      dir,
+      quick: args.quick,
+      say: (text) => console.log(text),
+      ...(args.pairs === undefined ? {} : { pairs: args.pairs }),
+      ...(args.profileDir === undefined ? {} : { profileDir: path.resolve(args.profileDir) }),
+    }
+    try {
+      const rows = await bench.run(context)
+      console.log(`\n${table(bench.name, rows)}\n(${Math.round((performance.now() - startedMs) / 1000)} s)\n`)
+      objects.push(json(bench.name, rows))
+    } catch (error) {
+      failed++
+      console.error(
+        `${bench.name} could not be measured: ${error instanceof Error ? error.message : String(error)}`,
+      )
+    } finally {
+      await rm(dir, { recursive: true, force: true })
+    }
+  }
+  if (args.json) for (const object of objects) console.log(object)
+  return failed === 0 ? 0 : 1
+}
+
+process.exitCode = await main()
