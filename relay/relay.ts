@@ -8,6 +8,7 @@ import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { loadSecp } from '#secp'
 import type { PartyKey } from '../web/core/bytes.ts'
 import { msat, type Money } from '../web/core/money/msat.ts'
 import type { IceServer } from '../web/edge/relay-config.ts'
@@ -98,6 +99,7 @@ async function start(options: RelayOptions, undo: (() => void | Promise<void>)[]
   const tls = options.tls && (await readTls(options.tls))
   const behindProxy = publicUrl !== undefined && !tls
   undo.push(await holdDataDir(dataDir))
+  await loadSecp()
 
   const keys = await loadKeys(dataDir)
   const money: Money = `sandbox:${keys.relayKey}`

@@ -2,7 +2,6 @@
  * A quote: the seller's binding price and invoice for one window, signed; and the receipt that it becomes
  * with the preimage. Canonical bencoding under a BIP 340 tagged hash. Specified in PROTOCOL.md.
  */
-import { schnorr } from '@noble/curves/secp256k1.js'
 import { sha256 } from '@noble/hashes/sha2.js'
 import {
   concat,
@@ -17,6 +16,7 @@ import {
 } from '../bytes.ts'
 import { parseMoney, priceOf, type Money, type Msat } from '../money/msat.ts'
 import type { SecretKey } from '../nostr/event.ts'
+import { secp } from '../secp.ts'
 import { pieceBytes, piecesOf, type Shape } from '../swarm/merkle.ts'
 import { BencodeError, decode, encode } from './bencode.ts'
 import type { Receipt } from './receipt.ts'
@@ -137,18 +137,14 @@ const digestOf = (bytes: Uint8Array): Bytes => taggedHash('satpatch/quote', byte
 
 export function signQuote(quote: Quote, secret: SecretKey, aux: Uint8Array): SignedQuote {
   const bytes = encodeQuote(quote)
-  return { quote, bytes, sig: schnorr.sign(digestOf(bytes), secret, aux) as Bytes }
+  return { quote, bytes, sig: secp.sign(digestOf(bytes), secret, aux) }
 }
 
 /** Parsed and signed by the seller that it names, or `undefined`. */
 export function openQuote(bytes: Uint8Array, sig: Uint8Array): SignedQuote | undefined {
   const quote = decodeQuote(bytes)
   if (quote === undefined || sig.length !== 64) return undefined
-  try {
-    if (!schnorr.verify(sig, digestOf(bytes), fromHex(quote.seller))) return undefined
-  } catch {
-    return undefined
-  }
+  if (!secp.verify(sig, digestOf(bytes), fromHex(quote.seller))) return undefined
   return { quote, bytes: bytes.slice() as Bytes, sig: sig.slice() as Bytes }
 }
 

@@ -2,9 +2,9 @@
  * Proof of keys on a wire: each side signs both keys, both nonces, its own role, the release root and both
  * DTLS certificate fingerprints, so that nobody can relay another's proof. Specified in PROTOCOL.md.
  */
-import { schnorr } from '@noble/curves/secp256k1.js'
 import { fromHex, toHex, type Bytes, type PartyKey, type Sha256Hex } from '../bytes.ts'
 import type { SecretKey } from '../nostr/event.ts'
+import { secp } from '../secp.ts'
 import { encode } from './bencode.ts'
 import type { Role } from './message.ts'
 import { taggedHash } from './quote.ts'
@@ -34,17 +34,13 @@ function digest(prover: Side, verifier: Side, root: Sha256Hex): Bytes {
 }
 
 export function prove(mine: Side, theirs: Side, root: Sha256Hex, secret: SecretKey, aux: Uint8Array): Bytes {
-  return schnorr.sign(digest(mine, theirs, root), secret, aux) as Bytes
+  return secp.sign(digest(mine, theirs, root), secret, aux)
 }
 
 export function verifyProof(mine: Side, theirs: Side, root: Sha256Hex, sig: Uint8Array): boolean {
   // A proof that is our own echoed back would have our key as the prover's.
   if (theirs.key === mine.key || toHex(theirs.nonce) === toHex(mine.nonce)) return false
-  try {
-    return schnorr.verify(sig, digest(theirs, mine, root), fromHex(theirs.key))
-  } catch {
-    return false
-  }
+  return secp.verify(sig, digest(theirs, mine, root), fromHex(theirs.key))
 }
 
 /** `a=fingerprint:sha-256 AB:CD:…` of a session description (RFC 8122); several certificates give the first. */

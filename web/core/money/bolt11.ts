@@ -6,6 +6,7 @@ import { secp256k1 } from '@noble/curves/secp256k1.js'
 import { sha256 } from '@noble/hashes/sha2.js'
 import { bech32 } from '@scure/base'
 import { concat, fromHex, toHex, utf8, type Bytes, type Sha256Hex } from '../bytes.ts'
+import { secp } from '../secp.ts'
 import { msat, type Money, type Msat } from './msat.ts'
 
 /** Bitcoin, testnet, signet, and regtest, which is what play money uses: no wallet can mistake it for real. */
@@ -97,8 +98,7 @@ export function encodeInvoice(template: InvoiceTemplate, secret: Uint8Array): st
   field(TAG.c, number(template.minFinalCltv ?? DEFAULT_MIN_FINAL_CLTV))
   field(TAG.features, FEATURES)
   const hrp = template.prefix + writeAmount(template.amount)
-  const recovered = secp256k1.sign(digest(hrp, words), secret, { prehash: false, format: 'recovered' })
-  const signature = concat(recovered.subarray(1), recovered.subarray(0, 1))
+  const signature = secp.signRecoverable(digest(hrp, words), secret)
   return bech32.encode(hrp, [...words, ...bech32.toWords(signature)], false)
 }
 
@@ -246,15 +246,15 @@ function firstUnknownDemand(words: readonly number[]): number | undefined {
 }
 
 function recoverPayee(signature: Bytes, hash: Bytes, node: Bytes | undefined): string | undefined {
-  const flag = signature[64] ?? 4
-  if (flag > 3) return undefined
+  if ((signature[64] ?? 4) > 3) return undefined
+  if (!node) {
+    const key = secp.recover(signature, hash)
+    return key === undefined ? undefined : toHex(key)
+  }
   try {
-    if (node)
-      return secp256k1.verify(signature.subarray(0, 64), hash, node, { prehash: false })
-        ? toHex(node)
-        : undefined
-    const recovered = concat(Uint8Array.of(flag), signature.subarray(0, 64))
-    return toHex(secp256k1.recoverPublicKey(recovered, hash, { prehash: false }))
+    return secp256k1.verify(signature.subarray(0, 64), hash, node, { prehash: false })
+      ? toHex(node)
+      : undefined
   } catch {
     return undefined
   }

@@ -1,7 +1,7 @@
 /** Nostr events (NIP-01): canonical id, BIP 340 signature, verification. Randomness comes from the caller. */
-import { schnorr } from '@noble/curves/secp256k1.js'
 import { sha256 } from '@noble/hashes/sha2.js'
 import { fromHex, toHex, utf8, type PartyKey } from '../bytes.ts'
+import { secp } from '../secp.ts'
 
 export type Tag = string[]
 export type EventTemplate = { kind: number; created_at: number; tags: Tag[]; content: string }
@@ -15,7 +15,7 @@ const known = new WeakMap<SecretKey, PartyKey>()
 export function publicKey(secret: SecretKey): PartyKey {
   const cached = known.get(secret)
   if (cached !== undefined) return cached
-  const key = toHex(schnorr.getPublicKey(secret)) as PartyKey
+  const key = toHex(secp.publicKey(secret)) as PartyKey
   known.set(secret, key)
   return key
 }
@@ -30,18 +30,14 @@ export function signEvent(template: EventTemplate, secret: SecretKey, aux: Uint8
   const { kind, created_at, tags, content } = template
   const unsigned = { kind, created_at, tags, content, pubkey: publicKey(secret) }
   const id = eventId(unsigned)
-  return { ...unsigned, id, sig: toHex(schnorr.sign(fromHex(id), secret, aux)) }
+  return { ...unsigned, id, sig: toHex(secp.sign(fromHex(id), secret, aux)) }
 }
 
 /** Shape, id and signature; false for anything else. Time and meaning are the caller's. */
 export function verifyEvent(event: NostrEvent): boolean {
   if (!/^[0-9a-f]{64}$/.test(event.pubkey) || !/^[0-9a-f]{128}$/.test(event.sig)) return false
   if (eventId(event) !== event.id) return false
-  try {
-    return schnorr.verify(fromHex(event.sig), fromHex(event.id), fromHex(event.pubkey))
-  } catch {
-    return false
-  }
+  return secp.verify(fromHex(event.sig), fromHex(event.id), fromHex(event.pubkey))
 }
 
 export const tagValue = (event: { tags: Tag[] }, name: string): string | undefined =>

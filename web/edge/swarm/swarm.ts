@@ -7,6 +7,7 @@ import type { PartyKey } from '../../core/bytes.ts'
 import type { Message } from '../../core/exchange/message.ts'
 import { liveCell, type Live } from '../../core/live.ts'
 import { tuneIce } from '#ice'
+import { loadSecp } from '#secp'
 import type { Metainfo, PieceStore, Session, SessionVendor, Swarm, SwarmOptions } from './api.ts'
 import { Peer } from './peer.ts'
 
@@ -49,7 +50,7 @@ type Log = (event: string, detail: Readonly<Record<string, unknown>>) => void
 export async function createSwarm(
   options: SwarmOptions & { log?: Log; bindAddress?: string },
 ): Promise<Swarm> {
-  await tuneIce()
+  await Promise.all([tuneIce(), loadSecp()])
   // webtorrent schedules with it when it is there, and browsers starve it in hidden tabs.
   Object.defineProperty(globalThis, 'requestIdleCallback', {
     value: undefined,

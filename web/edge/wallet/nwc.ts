@@ -1,5 +1,6 @@
 /** The wallet port over Nostr Wallet Connect (NIP-47): any such wallet, and the relay's play money. */
 import * as v from 'valibot'
+import { loadSecp } from '#secp'
 import { fromHex, isHex32, sha256Hex, type Sha256Hex } from '../../core/bytes.ts'
 import { peekInvoice } from '../../core/money/bolt11.ts'
 import { msat, parseMoney, type Money, type Msat } from '../../core/money/msat.ts'
@@ -94,6 +95,7 @@ const LOOKING: readonly Method[] = ['lookup_invoice', 'list_transactions']
 export async function connectNwc(uri: string, options: NwcOptions = {}): Promise<Wallet> {
   const parsed = parseConnection(uri)
   if (!parsed.ok) throw new WalletError('other', parsed.message)
+  await loadSecp()
   return walletOver(createNwcTransport(parsed.connection, options), parsed.connection, options)
 }
 
