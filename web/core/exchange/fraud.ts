@@ -17,7 +17,7 @@ import {
 } from '../swarm/merkle.ts'
 import { BencodeError, decode, encode, type Decoded } from './bencode.ts'
 import { decryptBlock, windowKey } from './cipher.ts'
-import { sameShape, verifyReceipt, type Quote } from './quote.ts'
+import { openQuote, readReceipt, sameShape, type Quote } from './quote.ts'
 import type { Receipt } from './receipt.ts'
 
 export const MAX_PROOF_BYTES = 48 * 1024
@@ -93,6 +93,7 @@ export type ProofCheck =
       why:
         | 'receipt'
         | 'nothing was paid'
+        | 'bought on credit'
         | 'not of this release'
         | 'not in the window'
         | 'ciphertext path'
@@ -117,20 +118,22 @@ export function windowPlace(
   return index === undefined ? undefined : { index, height: log2Ceil(count) }
 }
 
-/** True for everybody or for nobody: depends on the proof and the signed release only. */
+/** True for everybody or for nobody: depends on the proof and the signed release only. What costs most comes last. */
 export function checkProof(proof: FraudProof, release: { root: Sha256Hex; shape: Shape }): ProofCheck {
-  const receipt = verifyReceipt(proof.receipt)
-  if (!receipt.ok) return { ok: false, why: 'receipt' }
+  const receipt = readReceipt(proof.receipt)
+  if (receipt === undefined) return { ok: false, why: 'receipt' }
   const { quote } = receipt
   if (quote.amount === 0) return { ok: false, why: 'nothing was paid' }
+  // Its pieces came in the clear: "deciphered" they would convict an honest seller.
+  if (quote.mode === 'credit') return { ok: false, why: 'bought on credit' }
   if (quote.root !== release.root || !sameShape(quote.shape, release.shape))
     return { ok: false, why: 'not of this release' }
   const place = windowPlace(release.shape, quote.pieces, proof.piece, proof.block)
   if (place === undefined) return { ok: false, why: 'not in the window' }
   // A whole block and nothing else: 64 bytes of inner hashes would prove into the root as well.
   const left = pieceBytes(release.shape, proof.piece) - proof.block * BLOCK
-  const cipherLeaf = sha256(proof.ciphertext)
   if (proof.ciphertext.length !== Math.min(BLOCK, left)) return { ok: false, why: 'ciphertext path' }
+  const cipherLeaf = sha256(proof.ciphertext)
   if (!provesInto(cipherLeaf, place.index, proof.cipherPath, place.height, fromHex(quote.cipherRoot)))
     return { ok: false, why: 'ciphertext path' }
   const index = releaseIndex(release.shape, proof.piece, proof.block)
@@ -140,8 +143,9 @@ export function checkProof(proof: FraudProof, release: { root: Sha256Hex; shape:
     !provesInto(proof.leaf, index, proof.releasePath, height, fromHex(release.root))
   )
     return { ok: false, why: 'release path' }
-  const key = windowKey(fromHex(proof.receipt.preimage), quote.id)
+  const key = windowKey(receipt.preimage, quote.id)
   const plain = decryptBlock(key, place.index, proof.ciphertext)
   if (equal(sha256(plain), proof.leaf)) return { ok: false, why: 'block is genuine' }
+  if (openQuote(receipt.bytes, receipt.sig) === undefined) return { ok: false, why: 'receipt' }
   return { ok: true, seller: quote.seller, quote }
 }

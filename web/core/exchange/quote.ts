@@ -34,11 +34,13 @@ export type Quote = Readonly<{
   shape: Shape
   /** Pieces of the window, ascending. */
   pieces: readonly number[]
-  /** Merkle root over the ciphertext's 16 KiB blocks, each piece's last block as long as it is. */
+  /** Merkle root over the 16 KiB blocks of what was sent (plain on credit), each piece's last block as long as it is. */
   cipherRoot: Sha256Hex
   paymentHash: Sha256Hex
   amount: Msat
   money: Money
+  /** The pieces came in the clear and are owed for; absent: the payment's preimage is the key to them. */
+  mode?: 'credit'
   /** Unix seconds: nobody pays it later. */
   expiry: number
   /** BOLT11; empty for a gift. */
@@ -67,6 +69,7 @@ export function encodeQuote(quote: Quote): Bytes {
     id: fromHex(quote.id),
     invoice: quote.invoice,
     length: quote.shape.length,
+    ...(quote.mode === undefined ? {} : { mode: quote.mode }),
     money: quote.money,
     'piece length': quote.shape.pieceLength,
     pieces: [...quote.pieces],
@@ -104,6 +107,7 @@ export function decodeQuote(bytes: Uint8Array): Quote | undefined {
     if (!ascending(pieces)) return undefined
     const money = parseMoney(text('money'))
     if (money === undefined) return undefined
+    if (dict['mode'] !== undefined && text('mode') !== 'credit') return undefined
     const quote: Quote = {
       id: hex('id') as Sha256Hex,
       buyer: hex('buyer') as PartyKey,
@@ -115,6 +119,7 @@ export function decodeQuote(bytes: Uint8Array): Quote | undefined {
       paymentHash: hex('hash') as Sha256Hex,
       amount: integer('amount') as Msat,
       money,
+      ...(dict['mode'] === undefined ? {} : { mode: 'credit' as const }),
       expiry: integer('expiry'),
       invoice: text('invoice'),
     }
@@ -160,6 +165,7 @@ export type QuoteRefusal =
   | 'made out to another buyer'
   | 'for another release'
   | 'for other pieces'
+  | 'in another mode'
   | 'ciphertext off its root'
   | 'in other money'
   | 'above the offered price'
@@ -179,6 +185,7 @@ export type QuoteExpectation = Readonly<{
   pieces: readonly number[]
   cipherRoot: Sha256Hex
   money: Money
+  mode?: 'credit' | undefined
   /** msat per MiB */
   offered: Msat
   cap: Msat
@@ -196,6 +203,7 @@ export function refuseQuote(quote: Quote, want: QuoteExpectation): QuoteRefusal 
   if (quote.root !== want.root || !sameShape(quote.shape, want.shape)) return 'for another release'
   if (quote.pieces.length !== want.pieces.length || quote.pieces.some((piece, i) => piece !== want.pieces[i]))
     return 'for other pieces'
+  if (quote.mode !== want.mode) return 'in another mode'
   if (quote.cipherRoot !== want.cipherRoot) return 'ciphertext off its root'
   const bytes = windowBytes(want.shape, want.pieces)
   if (quote.amount > priceOf(bytes, want.offered)) return 'above the offered price'
@@ -232,18 +240,39 @@ export type ReceiptCheck =
         | 'made out to another buyer'
     }
 
+/** A receipt whose quote reads and whose preimage fits it; the seller's signature has not been looked at. */
+export function readReceipt(
+  receipt: Receipt,
+): Readonly<{ quote: Quote; bytes: Bytes; sig: Bytes; preimage: Bytes }> | undefined {
+  try {
+    const { bytes, sig, preimage } = partsOf(receipt)
+    const quote = decodeQuote(bytes)
+    if (quote === undefined || preimage.length !== 32) return undefined
+    return toHex(sha256(preimage)) === quote.paymentHash ? { quote, bytes, sig, preimage } : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** @throws when something is not hex */
+const partsOf = (receipt: Receipt) => ({
+  bytes: fromHex(receipt.quote),
+  sig: fromHex(receipt.sig),
+  preimage: fromHex(receipt.preimage),
+})
+
 /** Checks one receipt; with `against`, also that it is about that release and buyer. `hash` names the receipt in the report's tree. */
 export function verifyReceipt(
   receipt: Receipt,
   against?: { root: Sha256Hex; shape: Shape; cap: Msat; buyer: PartyKey },
 ): ReceiptCheck {
-  let parts: Bytes[]
+  let parts: ReturnType<typeof partsOf>
   try {
-    parts = [fromHex(receipt.quote), fromHex(receipt.sig), fromHex(receipt.preimage)]
+    parts = partsOf(receipt)
   } catch {
     return { ok: false, why: 'unreadable' }
   }
-  const [bytes, sig, preimage] = parts as [Bytes, Bytes, Bytes]
+  const { bytes, sig, preimage } = parts
   if (decodeQuote(bytes) === undefined || preimage.length !== 32) return { ok: false, why: 'unreadable' }
   const signed = openQuote(bytes, sig)
   if (signed === undefined) return { ok: false, why: 'bad signature' }

@@ -14,6 +14,8 @@ export type RelayStatus = Readonly<{ url: string; connected: boolean; trouble?: 
 export type SubscribeOptions = Readonly<{
   /** Called once, when every relay that is connected has sent what it had stored; not while none is. */
   onEose?: () => void
+  /** Events come unverified, and one from each relay: the caller checks those that it can afford to. */
+  unverified?: true
 }>
 
 export interface Pool {
@@ -23,7 +25,7 @@ export interface Pool {
    * `timeoutMs` if given. @throws PublishError (as a rejection)
    */
   publish(event: NostrEvent, options?: Readonly<{ timeoutMs?: number }>): Promise<void>
-  /** Delivers each matching event once, verified. Gives the function that ends it. */
+  /** Delivers each matching event once, verified; or as `unverified` says. Gives the function that ends it. */
   subscribe(
     filters: readonly Filter[],
     onEvent: (event: NostrEvent) => void,
@@ -117,7 +119,7 @@ export function createPool(urls: readonly string[], options: PoolOptions = {}): 
       }
     },
 
-    subscribe(filters, onEvent, { onEose } = {}) {
+    subscribe(filters, onEvent, { onEose, unverified } = {}) {
       if (closed) return () => undefined
       if (open.size >= limits.subscriptions)
         throw new RangeError(`more than ${limits.subscriptions} subscriptions`)
@@ -135,7 +137,9 @@ export function createPool(urls: readonly string[], options: PoolOptions = {}): 
       for (const link of links) {
         link.subscribe(id, filters, {
           onEvent: (event) => {
-            if (!open.has(id) || seen.has(event.id) || !matchesAny(filters, event) || !verify(event)) return
+            if (!open.has(id) || !matchesAny(filters, event)) return
+            if (unverified) return onEvent(event) // an id that nobody checked says nothing about what was seen
+            if (seen.has(event.id) || !verify(event)) return
             if (seen.size >= limits.seenIds) for (const oldest of seen) if (seen.delete(oldest)) break
             seen.add(event.id)
             onEvent(event)

@@ -6,6 +6,7 @@ import type { Bytes, PartyKey, Sha256Hex, VendorId } from '../../core/bytes.ts'
 import type { Live } from '../../core/live.ts'
 import type { Money, Msat } from '../../core/money/msat.ts'
 import type { SecretKey } from '../../core/nostr/event.ts'
+import type { Cheat } from '../../core/exchange/cheats.ts'
 import type { Role } from '../../core/exchange/message.ts'
 import type { Receipt } from '../../core/exchange/receipt.ts'
 import type { SellerSum, WindowRow } from '../../core/rollout/messages.ts'
@@ -154,6 +155,8 @@ export type DownloadDeps = Readonly<{
   journal: Journal
   /** Without one only gifts and free pieces are taken. */
   wallet?: Wallet
+  /** Keys that a proof convicted, in whatever release: never bought from. */
+  cheats?: Live<ReadonlyMap<PartyKey, Cheat>>
   policy: BuyPolicy
   nowMs: () => number
   log?: (event: string, detail: Readonly<Record<string, unknown>>) => void

@@ -3,6 +3,7 @@
  * `window-intake.ts` collects and checks, `payer.ts` pays and looks up, `window-opening.ts` unlocks, proves and stores.
  */
 import { fromHex, sha256Hex, type PartyKey } from '../../core/bytes.ts'
+import { convictedText } from '../../core/exchange/cheats.ts'
 import type { Message } from '../../core/exchange/message.ts'
 import { parseEvent, readOffer } from '../../core/exchange/offer.ts'
 import type { Receipt } from '../../core/exchange/receipt.ts'
@@ -109,6 +110,8 @@ class RunningDownload implements Download {
     this.#step({ tag: 'stored', pieces: there })
     await this.#payer.resume()
     this.#stage = 'buying'
+    if (this.#deps.cheats !== undefined)
+      this.#stops.push(this.#deps.cheats.subscribe(() => this.#leaveCheats()))
     this.#stops.push(
       this.#session.attach({
         joined: (peer) => this.#joined(peer),
@@ -149,6 +152,18 @@ class RunningDownload implements Download {
   #joined(peer: Peer): void {
     if (peer.key === undefined) return
     this.#peers.set(peer.id, peer)
+  }
+
+  /** Convicted keys of this swarm are left; the others of the book are none of its business. */
+  #leaveCheats(): void {
+    const { keys, peers } = this.#parts.buyer
+    for (const key of new Set([...keys.keys(), ...[...peers.values()].map((peer) => peer.key)]))
+      this.#leaveCheat(key)
+  }
+  #leaveCheat(key: PartyKey): void {
+    const cheat = this.#deps.cheats?.get().get(key)
+    if (cheat === undefined || this.#parts.buyer.keys.get(key)?.dropped !== undefined) return
+    this.#step({ tag: 'banned', key, why: convictedText(cheat) })
   }
 
   #gives(peer: Peer): void {
@@ -198,6 +213,7 @@ class RunningDownload implements Download {
     if (offer.expiresAtS * 1000 <= this.#deps.nowMs()) return
     if (!gift && !offer.modes.includes('atomic')) return
     const { seller: key, price, money, maxWindowBytes } = offer
+    this.#leaveCheat(key)
     this.#step({ tag: 'joined', peer: peer.id, key, price, gift: gift || price === 0, money, maxWindowBytes })
     this.#step({ tag: 'has', peer: peer.id, pieces: peer.haves() })
   }
