@@ -6,7 +6,7 @@ import * as v from 'valibot'
 import { fromUtf8, toHex, utf8, type Sha256Hex } from '../../core/bytes.ts'
 import { paymentHashOf } from '../../core/exchange/cipher.ts'
 import type { Sale } from '../../core/exchange/desk.ts'
-import type { WalletEvent } from '../wallet/wallet.ts'
+import type { Transaction, WalletEvent } from '../wallet/wallet.ts'
 import { messageOf, type ShopParts } from './shop-parts.ts'
 
 /** The least between two rounds of looking up all open sales. */
@@ -50,8 +50,18 @@ export class Settling {
     if (id === undefined) return
     // A sale from before a restart: the desk does not know it, the journal does.
     if (!desk.sales.has(id)) return this.quietly(this.recover())
-    if (event.tag === 'received') step({ tag: 'settled', id })
-    if (event.tag === 'hold-accepted') step({ tag: 'locked', id })
+    const { transaction } = event
+    // A part is not the price, whatever the wallet calls it: only what it says is settled, or locked whole, counts.
+    if (event.tag === 'received') {
+      if (transaction.state === 'settled') return step({ tag: 'settled', id })
+      return this.quietly(this.#lookUp(id, transaction.paymentHash).then(() => undefined))
+    }
+    if (event.tag === 'hold-accepted' && this.#isWhole(id, transaction)) step({ tag: 'locked', id })
+  }
+
+  #isWhole(id: Sha256Hex, { amount }: Transaction): boolean {
+    const sale = this.#parts.desk.sales.get(id)
+    return sale !== undefined && amount >= sale.amount
   }
 
   async settle(sale: Sale): Promise<void> {
@@ -91,7 +101,7 @@ export class Settling {
         step({ tag: 'settled', id })
         return true
       }
-      if (found?.state === 'accepted') {
+      if (found?.state === 'accepted' && this.#isWhole(id, found)) {
         await deps.wallet?.settleHoldInvoice(toHex(this.#parts.secretOf(id)))
         step({ tag: 'settled', id })
         return true
@@ -129,8 +139,11 @@ export class Settling {
       byHash.set(record.hash, id)
       try {
         const found = await wallet.lookUp(record.hash as Sha256Hex)
-        if (found?.state === 'accepted') await wallet.settleHoldInvoice(toHex(this.#parts.secretOf(id)))
-        const over = found === undefined || found.state !== 'pending' || record.expiry * 1000 < deps.nowMs()
+        const part = found?.state === 'accepted' && found.amount < record.amount
+        if (found?.state === 'accepted' && !part)
+          await wallet.settleHoldInvoice(toHex(this.#parts.secretOf(id)))
+        const open = part || found?.state === 'pending'
+        const over = !open || record.expiry * 1000 < deps.nowMs()
         if (over) await journal.delete(key)
         deps.log?.('sale recovered', { state: found?.state ?? 'unknown' })
       } catch (error) {
