@@ -126,6 +126,11 @@ async function start(options: RelayOptions, undo: (() => void | Promise<void>)[]
     nostrLimits.storedBytesPerDay,
     nowMs,
   )
+  const accusations = createAddressBuckets(
+    nostrLimits.accusationsPerDay / 86_400,
+    nostrLimits.accusationsPerDay,
+    nowMs,
+  )
   const sweep = () => {
     try {
       store.sweep(Math.floor(nowMs() / 1000))
@@ -202,6 +207,7 @@ async function start(options: RelayOptions, undo: (() => void | Promise<void>)[]
         core: nostr,
         nowMs,
         mayStore: (bytes) => storedBytes.take(address, bytes),
+        mayAccuse: () => accusations.take(address),
         onError: onNostrError,
       }),
     tracker: (socket, request) => tracker.serve(socket, request),

@@ -13,6 +13,7 @@ export type ConnectionDeps = Readonly<{
   nowMs: () => number
   /** Charges the client's address for new stored bytes. */
   mayStore: (bytes: number) => boolean
+  mayAccuse?: () => boolean
   onError: (error: unknown) => void
 }>
 
@@ -90,7 +91,12 @@ export function serveConnection(socket: WebSocket, deps: ConnectionDeps): void {
     const event = parseEvent(value)
     if (!event) return send(['OK', idOf(value), false, 'invalid: not an event'])
     if (!events.take()) return send(['OK', event.id, false, 'rate-limited: slow down'])
-    const { accepted, reason } = core.accept(event, { authenticated, mayStore: deps.mayStore })
+    const { mayStore, mayAccuse } = deps
+    const { accepted, reason } = core.accept(event, {
+      authenticated,
+      mayStore,
+      ...(mayAccuse === undefined ? {} : { mayAccuse }),
+    })
     send(['OK', event.id, accepted, reason])
   }
 

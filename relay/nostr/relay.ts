@@ -1,7 +1,9 @@
 /** The Nostr relay without its sockets: takes events in, stores and hands them out. NIP-01, 09, 40, 70. */
 import { verifyEvent, type NostrEvent } from '../../web/core/nostr/event.ts'
+import { FRAUD_PROOF } from '../../web/core/nostr/kinds.ts'
 import type { Filter } from '../../web/edge/nostr/filter.ts'
 import { MAX_FRAME_BYTES, MAX_TAGS } from '../../web/edge/nostr/wire.ts'
+import { lookAtAccusation } from './accusations.ts'
 import { createFilterIndex } from './filter-index.ts'
 import { classOf, expiryOf, type EventStore } from './store.ts'
 
@@ -27,6 +29,8 @@ export const nostrLimits = {
   requestBurst: 2000,
   /** New stored bytes of one address: this at once, and as much again over a day. */
   storedBytesPerDay: 256 * 1024 * 1024,
+  /** Proofs of fraud from one address: so many at once, and as many again over a day. */
+  accusationsPerDay: 200,
   futureS: 900,
   pingIntervalMs: 30_000,
   sweepIntervalMs: 60_000,
@@ -47,7 +51,12 @@ export interface NostrCore extends InProcessNostr {
   /** An event from outside. `authenticated`: keys that its connection has proven (NIP-42). */
   accept(
     event: NostrEvent,
-    from: Readonly<{ authenticated: ReadonlySet<string>; mayStore: (bytes: number) => boolean }>,
+    from: Readonly<{
+      authenticated: ReadonlySet<string>
+      mayStore: (bytes: number) => boolean
+      /** Charges the client's address for one more proof of fraud. */
+      mayAccuse?: () => boolean
+    }>,
   ): Verdict
   readonly store: EventStore
   readonly subscriptions: number
@@ -109,7 +118,7 @@ export function createNostrCore(deps: NostrCoreDeps): NostrCore {
     get subscriptions() {
       return index.size
     },
-    accept(event, { authenticated, mayStore }) {
+    accept(event, { authenticated, mayStore, mayAccuse }) {
       const aheadS = event.created_at - Math.floor(deps.nowMs() / 1000)
       if (aheadS > nostrLimits.futureS)
         return no(`invalid: created_at is ${aheadS} s in the future, set your clock`)
@@ -117,6 +126,14 @@ export function createNostrCore(deps: NostrCoreDeps): NostrCore {
         return no('auth-required: only its author may publish a protected event')
       }
       if (!verify(event)) return no('invalid: id or signature is wrong')
+      if (event.kind === FRAUD_PROOF) {
+        const verdict = lookAtAccusation(event, store, Math.floor(deps.nowMs() / 1000))
+        if (verdict === 'told already')
+          return { accepted: true, reason: 'duplicate: you have accused this key before' }
+        if (verdict !== 'welcome') return no(verdict.refused)
+        if (mayAccuse?.() === false)
+          return no('rate-limited: too many proofs of fraud from your address today')
+      }
       return take(event, mayStore)
     },
     publish: (event) => take(event, () => true),
