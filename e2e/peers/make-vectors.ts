@@ -26,10 +26,11 @@ import {
   PRICE,
   proofOf,
   sell,
+  type Sold,
 } from '../../web/core/exchange/sample.ts'
 import { prove, type Side } from '../../web/core/exchange/transcript.ts'
 import type { Msat } from '../../web/core/money/msat.ts'
-import { releasePath } from '../../web/core/swarm/merkle.ts'
+import { releasePath, rootOfLeaves } from '../../web/core/swarm/merkle.ts'
 
 const buyer = party('buyer')
 const seller = party('seller')
@@ -107,6 +108,14 @@ const bent = (bytes: Bytes, at: number): Bytes => {
 }
 const quoteJson = ({ shape, ...quote }: Quote) => ({ ...quote, ...shape })
 const gift = sell(of, [2], parties, { change: { amount: 0 as Msat, invoice: '' } })
+// On credit the plain bytes are what was sent. A window of its own number, so that its id is not the sold one's.
+const plainLeaves = leavesOf(sell(of, [1, 2], parties).plain)
+const owed: Sold = {
+  ...sell(of, [1, 2], parties, {
+    change: { mode: 'credit', cipherRoot: toHex(rootOfLeaves(plainLeaves)) as Sha256Hex },
+  }),
+  cipherLeaves: plainLeaves,
+}
 const { bytes, sig: quoteSig } = sold.signed
 const raw = (change: (dict: BDict) => BDict): string => {
   const { quote } = sold.signed
@@ -141,7 +150,14 @@ const quotes = [
     digest: toHex(taggedHash('satpatch/quote', gift.signed.bytes)),
     quote: quoteJson(gift.signed.quote),
   },
+  {
+    bytes: toHex(owed.signed.bytes),
+    sig: toHex(owed.signed.sig),
+    digest: toHex(taggedHash('satpatch/quote', owed.signed.bytes)),
+    quote: quoteJson(owed.signed.quote),
+  },
   { bytes: toHex(bytes), sig: toHex(bent(quoteSig, 5)), refused: 'another signature' },
+  { bytes: raw((dict) => ({ ...dict, mode: 'atomic' })), sig: toHex(quoteSig), refused: 'unknown mode' },
   { bytes: toHex(bent(bytes, 9)), sig: toHex(quoteSig), refused: 'another amount than was signed' },
   { bytes: raw((dict) => ({ ...dict, v: 2 })), sig: toHex(quoteSig), refused: 'another version' },
   { bytes: raw((dict) => ({ ...dict, more: 1 })), sig: toHex(quoteSig), refused: 'a key too many' },
@@ -181,6 +197,7 @@ const frauds = [
   fraudRow({ ...fraud, cipherPath: fraud.cipherPath.slice(1) }, 'ciphertext path'),
   fraudRow({ ...fraud, receipt: { ...fraud.receipt, preimage: '00'.repeat(32) } }, 'receipt'),
   fraudRow(proofOf(of, gift, 2, 1), 'nothing was paid'),
+  fraudRow(proofOf(of, { ...owed, ciphertext: owed.plain }, 2, 1), 'bought on credit'),
   fraudRow(fraud, 'not of this release', { root: four.root, ...four.shape }),
 ]
 
@@ -203,6 +220,9 @@ const some: Message[] = [
   { t: 'quote', id: 1, quote: bytes, sig: quoteSig },
   { t: 'key', quote: sold.signed.quote.id, secret: sold.secret },
   { t: 'cancel', id: 1 },
+  { t: 'credit', bytes: 262_144 },
+  { t: 'paid', quote: sold.signed.quote.id, preimage: sold.secret },
+  { t: 'renew', id: 1, quote: sold.signed.quote.id },
 ]
 const asJson = (message: Message) =>
   Object.fromEntries(
@@ -226,6 +246,8 @@ const frames = [
   { frame: text('d2:idi1e1:t6:leavese'), refused: 'no leaves' },
   { frame: text('d2:ati0e2:idi1e1:t4:datae'), refused: 'no data' },
   { frame: text('d3:sig3:abc1:t5:provee'), refused: 'a signature of three bytes' },
+  { frame: text('d5:bytesi-1e1:t6:credite'), refused: 'credit below nothing' },
+  { frame: text('d2:idi1e5:quote3:abc1:t5:renewe'), refused: 'a quote’s id of three bytes' },
 ]
 
 const infoHash = 'ab'.repeat(20) as InfoHash

@@ -22,7 +22,16 @@ export type DeskPolicy = Readonly<{
   unprovenBytes: number
 }>
 
-/** `preparing`: cipher, invoice and quote are being made and sent. `waiting`: for the payment. */
+/**
+ * How a sale is paid. `atomic`: ciphertext first, the payment's preimage is the key. `credit`: plain pieces and an
+ * invoice, within the buyer's line. `free`: a gift.
+ */
+export type Mode = 'atomic' | 'credit' | 'free'
+
+/**
+ * `blocked`: on credit, until the buyer has paid for others. `preparing`: cipher, invoice and quote are being made and
+ * sent. `waiting`: for the payment. `expired`: never paid; a later payment still counts.
+ */
 export type Sale = {
   readonly id: SaleId
   readonly peer: PeerId
@@ -31,16 +40,26 @@ export type Sale = {
   readonly pieces: readonly number[]
   readonly bytes: number
   readonly amount: Msat
+  readonly mode: Mode
   readonly at: number
   /** Its bytes count in the pool of keys that had not settled when it was asked for. */
   unproven: boolean
   /** Ciphertext is on its way: from here on giving up is not free. */
   begun: boolean
-  state: 'preparing' | 'waiting' | 'locked' | 'paid' | 'given' | 'expired' | 'cancelled' | 'failed'
+  state:
+    'blocked' | 'preparing' | 'waiting' | 'locked' | 'paid' | 'given' | 'expired' | 'cancelled' | 'failed'
   expiresAtMs: number
 }
 
-type Account = { settledBytes: number; unpaidBytes: number; debtBytes: number; giftBytes: number }
+type Account = {
+  settledBytes: number
+  unpaidBytes: number
+  /** Let lapse or given up once begun. */
+  debtBytes: number
+  /** The part of it that came in the clear. */
+  owedBytes: number
+  giftBytes: number
+}
 
 export type Desk = {
   readonly shape: Shape
@@ -56,6 +75,8 @@ export type Desk = {
   earned: Msat
 }
 
+export type Debt = Pick<Sale, 'id' | 'buyer' | 'pieces' | 'bytes' | 'amount' | 'at' | 'unproven'>
+
 export type DeskEvent =
   | {
       tag: 'asked'
@@ -66,7 +87,11 @@ export type DeskEvent =
       request: number
       pieces: readonly number[]
       has: (piece: number) => boolean
+      /** How what is not given is paid; `atomic` unless said otherwise. */
+      mode?: 'atomic' | 'credit'
     }
+  /** Delivered on credit before a restart, and not paid since. */
+  | { tag: 'owed'; debt: Debt }
   | { tag: 'began'; id: SaleId }
   | { tag: 'sent'; id: SaleId; expiresAtMs: number }
   | { tag: 'failed'; id: SaleId; code: RefusalCode }
@@ -82,12 +107,19 @@ export type DeskEffect =
   /** The buyer's sats are locked: release them with the secret, at once. */
   | { tag: 'settle'; sale: Sale }
   | { tag: 'give-key'; sale: Sale }
+  /** A debt is paid; its buyer may now have `bytes` unpaid. */
+  | { tag: 'raise-credit'; sale: Sale; bytes: number }
   /** Nobody pays this invoice any more. */
   | { tag: 'forget'; sale: Sale }
 
 /** What a seller has out unpaid at most, unless its owner says otherwise: in all, and to keys that never settled. */
 export const DEFAULT_UNPAID_BYTES = 32 * 1024 * 1024
 export const DEFAULT_UNPROVEN_BYTES = 16 * 1024 * 1024
+
+/** The longest line of credit, bytes. */
+export const MAX_CREDIT_BYTES = 16 * 1024 * 1024
+/** How long a request on credit waits for payments before it is refused: well within a buyer's patience. */
+const BLOCKED_MS = 5_000
 
 /** Requests of one peer that may be open at once. */
 export const MAX_OPEN_PER_PEER = 8
@@ -154,51 +186,68 @@ export function step(desk: Desk, event: DeskEvent, nowMs: number): DeskEffect[] 
       const sale = desk.sales.get(event.id)
       if (sale?.state !== 'preparing') return []
       close(desk, sale, 'failed')
-      return [{ tag: 'refuse', peer: sale.peer, request: sale.request, code: event.code }]
+      const refusal: DeskEffect = { tag: 'refuse', peer: sale.peer, request: sale.request, code: event.code }
+      return [refusal, ...unblock(desk, sale.buyer)]
     }
     case 'cancelled': {
       const sale = [...desk.sales.values()].find(
         (at) => at.peer === event.peer && at.request === event.request,
       )
+      if (sale?.state === 'blocked') {
+        close(desk, sale, 'failed')
+        return []
+      }
       if (sale === undefined || (sale.state !== 'preparing' && sale.state !== 'waiting')) return []
+      // Goods that are delivered are owed.
+      if (sale.mode === 'credit' && sale.state === 'waiting') return []
       // What was sent stays on the buyer's account: giving up is free only before the ciphertext is out.
-      if (sale.begun && sale.amount > 0) account(desk, sale.buyer).debtBytes += sale.bytes
+      if (sale.begun) charge(desk, sale)
       close(desk, sale, 'cancelled')
-      return [{ tag: 'forget', sale }]
+      return [{ tag: 'forget', sale }, ...unblock(desk, sale.buyer)]
     }
     case 'locked': {
       const sale = desk.sales.get(event.id)
       if (sale === undefined || sale.state === 'paid' || sale.state === 'given') return []
       // One that ended is off the books already: it is settled all the same, but not opened again.
-      if (isOpen(sale)) sale.state = 'locked'
+      if (onBooks(sale)) sale.state = 'locked'
       return [{ tag: 'settle', sale }]
     }
     case 'settled': {
       const sale = desk.sales.get(event.id)
       if (sale === undefined || sale.state === 'paid' || sale.state === 'given') return []
       const of = account(desk, sale.buyer)
-      if (sale.state === 'expired' || sale.state === 'cancelled')
+      if (sale.state === 'expired' || sale.state === 'cancelled') {
         of.debtBytes = Math.max(0, of.debtBytes - sale.bytes)
+        if (sale.mode === 'credit') of.owedBytes = Math.max(0, of.owedBytes - sale.bytes)
+      }
       close(desk, sale, 'paid')
       of.settledBytes += sale.bytes
       desk.earned = msat(desk.earned + sale.amount)
       desk.soldPieces += sale.pieces.length
-      return [{ tag: 'give-key', sale }]
+      if (sale.mode !== 'credit') return [{ tag: 'give-key', sale }]
+      const bytes = creditLine(desk, sale.buyer)
+      return [{ tag: 'raise-credit', sale, bytes }, ...unblock(desk, sale.buyer)]
     }
     case 'left':
       for (const sale of desk.sales.values()) {
-        if (sale.peer !== event.peer || sale.state !== 'preparing') continue
+        if (sale.peer !== event.peer || (sale.state !== 'preparing' && sale.state !== 'blocked')) continue
         // Hanging up half way is no cheaper than giving up: what was sent stays on the account.
-        if (sale.begun && sale.amount > 0) account(desk, sale.buyer).debtBytes += sale.bytes
+        if (sale.begun) charge(desk, sale)
         close(desk, sale, sale.begun ? 'cancelled' : 'failed')
       }
       if ((desk.accounts.get(event.buyer)?.giftBytes ?? 0) === 0) desk.gifted.delete(event.buyer)
-      return []
+      return unblock(desk, event.buyer)
+    case 'owed':
+      return owed(desk, event.debt)
     case 'tick': {
       const effects: DeskEffect[] = []
       for (const sale of desk.sales.values()) {
+        if (sale.state === 'blocked' && nowMs >= sale.at + BLOCKED_MS) {
+          close(desk, sale, 'failed')
+          effects.push({ tag: 'refuse', peer: sale.peer, request: sale.request, code: 'unpaid' })
+        }
         if (sale.state !== 'waiting' || nowMs < sale.expiresAtMs + GRACE_MS) continue
-        account(desk, sale.buyer).debtBytes += sale.bytes
+        charge(desk, sale)
         close(desk, sale, 'expired')
         effects.push({ tag: 'forget', sale })
       }
@@ -224,22 +273,6 @@ function asked(desk: Desk, event: Extract<DeskEvent, { tag: 'asked' }>, nowMs: n
   const gift =
     isGift(desk, buyer, event.role) &&
     (desk.policy.price === 0 || of.giftBytes + bytes <= 2 * desk.shape.length + MAX_WINDOW_BYTES)
-  let unproven = false
-  if (!gift) {
-    const approved = desk.policy.approved.includes(buyer)
-    const proven = of.settledBytes > 0 || approved
-    if (of.debtBytes > of.settledBytes && !approved && of.debtBytes > desk.shape.pieceLength * 4)
-      return no('barred')
-    if (desk.unpaidBytes + bytes > desk.policy.unpaidBytes) return no('unpaid')
-    if (!proven && desk.unprovenBytes + bytes > desk.policy.unprovenBytes) return no('unpaid')
-    desk.unpaidBytes += bytes
-    of.unpaidBytes += bytes
-    unproven = !proven
-    if (unproven) desk.unprovenBytes += bytes
-  } else {
-    desk.gifted.add(buyer)
-    of.giftBytes += bytes
-  }
   const sale: Sale = {
     id,
     peer,
@@ -248,26 +281,119 @@ function asked(desk: Desk, event: Extract<DeskEvent, { tag: 'asked' }>, nowMs: n
     pieces,
     bytes,
     amount: gift ? ZERO : priceOf(bytes, desk.policy.price),
+    mode: gift ? 'free' : (event.mode ?? 'atomic'),
     at: nowMs,
-    unproven,
+    unproven: false,
     begun: false,
-    state: 'preparing',
+    state: 'blocked',
     expiresAtMs: Number.POSITIVE_INFINITY,
   }
+  if (!gift) {
+    const approved = desk.policy.approved.includes(buyer)
+    if (of.debtBytes > of.settledBytes && !approved && of.debtBytes > desk.shape.pieceLength * 4)
+      return no('barred')
+    const code = refusalOf(desk, sale)
+    if (code !== undefined) return no(code)
+  } else {
+    desk.gifted.add(buyer)
+    of.giftBytes += bytes
+  }
   desk.sales.set(id, sale)
+  // Payments under way make room on credit; the request waits for them.
+  if (sale.mode === 'credit' && !fitsLine(desk, sale)) return []
+  return serve(desk, sale)
+}
+
+/** Why this sale cannot go out now, or ever. */
+function refusalOf(desk: Desk, sale: Sale): RefusalCode | undefined {
+  const { buyer, bytes } = sale
+  if (sale.mode === 'credit') {
+    const line = creditLine(desk, buyer)
+    if (line === 0) return 'barred'
+    if (bytes > line) return 'unpaid'
+  }
+  if (desk.unpaidBytes + bytes > desk.policy.unpaidBytes) return 'unpaid'
+  if (!isProven(desk, buyer) && desk.unprovenBytes + bytes > desk.policy.unprovenBytes) return 'unpaid'
+  return undefined
+}
+
+const isProven = (desk: Desk, buyer: PartyKey): boolean =>
+  account(desk, buyer).settledBytes > 0 || desk.policy.approved.includes(buyer)
+
+/** Takes a sale on the books and lets it go out. */
+function serve(desk: Desk, sale: Sale): DeskEffect[] {
+  sale.state = 'preparing'
+  if (sale.amount > 0) {
+    desk.unpaidBytes += sale.bytes
+    account(desk, sale.buyer).unpaidBytes += sale.bytes
+    sale.unproven = !isProven(desk, sale.buyer)
+    if (sale.unproven) desk.unprovenBytes += sale.bytes
+  }
   return [{ tag: 'serve', sale }]
 }
 
-const isOpen = (sale: Sale): boolean =>
+// Credit
+
+/** Unpaid bytes that a key may have in the clear: one piece, and as much as it has paid for before, less what it owes. */
+export function creditLine(desk: Desk, buyer: PartyKey): number {
+  const of = account(desk, buyer)
+  const line = Math.min(desk.shape.pieceLength, desk.shape.length) + of.settledBytes - of.owedBytes
+  return Math.min(MAX_CREDIT_BYTES, Math.max(0, line))
+}
+
+const fitsLine = (desk: Desk, sale: Sale): boolean =>
+  account(desk, sale.buyer).unpaidBytes + sale.bytes <= creditLine(desk, sale.buyer)
+
+/** Lets out what waited for this buyer's payments, in the order of asking. */
+function unblock(desk: Desk, buyer: PartyKey): DeskEffect[] {
+  const effects: DeskEffect[] = []
+  for (const sale of desk.sales.values()) {
+    if (sale.state !== 'blocked' || sale.buyer !== buyer) continue
+    if (!fitsLine(desk, sale) || refusalOf(desk, sale) !== undefined) break
+    effects.push(...serve(desk, sale))
+  }
+  return effects
+}
+
+/** What was sent and not paid stays on the buyer's account. */
+function charge(desk: Desk, sale: Sale): void {
+  if (sale.amount === 0) return
+  const of = account(desk, sale.buyer)
+  of.debtBytes += sale.bytes
+  // A single piece that was cut off is worth nothing; of several some are whole.
+  const worth = sale.state === 'waiting' || sale.pieces.length > 1
+  if (sale.mode === 'credit' && worth) of.owedBytes += sale.bytes
+}
+
+function owed(desk: Desk, debt: Debt): DeskEffect[] {
+  if (desk.sales.has(debt.id)) return []
+  const of = account(desk, debt.buyer)
+  of.debtBytes += debt.bytes
+  of.owedBytes += debt.bytes
+  if (debt.unproven) desk.unprovenBytes += debt.bytes
+  desk.sales.set(debt.id, {
+    ...debt,
+    peer: '',
+    request: 0,
+    mode: 'credit',
+    begun: true,
+    state: 'expired',
+    expiresAtMs: 0,
+  })
+  return []
+}
+
+const onBooks = (sale: Sale): boolean =>
   sale.state === 'preparing' || sale.state === 'waiting' || sale.state === 'locked'
+const isOpen = (sale: Sale): boolean => sale.state === 'blocked' || onBooks(sale)
 
 /** Ends a sale and takes its bytes off the books; of an unproven key's pool only what was paid or never sent comes back. */
 function close(desk: Desk, sale: Sale, state: 'paid' | 'given' | 'expired' | 'cancelled' | 'failed'): void {
-  const wasOpen = isOpen(sale)
+  const wasOnBooks = onBooks(sale)
   sale.state = state
   if (sale.amount === 0) return
   const of = account(desk, sale.buyer)
-  if (wasOpen) {
+  if (wasOnBooks) {
     desk.unpaidBytes -= sale.bytes
     of.unpaidBytes -= sale.bytes
   }
@@ -280,7 +406,10 @@ function close(desk: Desk, sale: Sale, state: 'paid' | 'given' | 'expired' | 'ca
 function account(desk: Desk, key: PartyKey): Account {
   let of = desk.accounts.get(key)
   if (of === undefined)
-    desk.accounts.set(key, (of = { settledBytes: 0, unpaidBytes: 0, debtBytes: 0, giftBytes: 0 }))
+    desk.accounts.set(
+      key,
+      (of = { settledBytes: 0, unpaidBytes: 0, debtBytes: 0, owedBytes: 0, giftBytes: 0 }),
+    )
   return of
 }
 

@@ -23,7 +23,16 @@ export type Role = (typeof roles)[number]
 
 export type Message =
   /** First on each side: who, for which release, and the newest vendor-signed RELEASE event. */
-  | { t: 'hello'; key: PartyKey; nonce: Bytes; role: Role; root: Sha256Hex; floor?: string }
+  | {
+      t: 'hello'
+      key: PartyKey
+      nonce: Bytes
+      role: Role
+      root: Sha256Hex
+      floor?: string
+      /** The longest message that it takes on a lane (`lane.ts`); absent: it has none. */
+      lane?: number
+    }
   /** BIP 340 over the transcript. */
   | { t: 'prove'; sig: Bytes }
   /** A seller's signed OFFER event; `gift`: this peer gets it free. */
@@ -39,6 +48,12 @@ export type Message =
   | { t: 'key'; quote: Sha256Hex; secret: Bytes }
   /** The buyer gives a window up before paying. */
   | { t: 'cancel'; id: number }
+  /** A seller's that gives credit: unpaid bytes that this buyer may have. */
+  | { t: 'credit'; bytes: number }
+  /** A buyer's, on credit: the preimage that shows the quote as paid. */
+  | { t: 'paid'; quote: Sha256Hex; preimage: Bytes }
+  /** A buyer's: the invoice of what it owes has lapsed, it wants another. `id` as of a request. */
+  | { t: 'renew'; id: number; quote: Sha256Hex }
 
 export class MessageError extends Error {
   override readonly name = 'MessageError'
@@ -55,6 +70,7 @@ export function encodeMessage(message: Message): Bytes {
         role: message.role,
         root: fromHex(message.root),
         ...(message.floor === undefined ? {} : { floor: message.floor }),
+        ...(message.lane === undefined ? {} : { lane: message.lane }),
       })
     case 'prove':
       return encode({ t: 'prove', sig: message.sig })
@@ -74,6 +90,12 @@ export function encodeMessage(message: Message): Bytes {
       return encode({ t: 'key', quote: fromHex(message.quote), secret: message.secret })
     case 'cancel':
       return encode({ t: 'cancel', id: message.id })
+    case 'credit':
+      return encode({ t: 'credit', bytes: message.bytes })
+    case 'paid':
+      return encode({ t: 'paid', quote: fromHex(message.quote), preimage: message.preimage })
+    case 'renew':
+      return encode({ t: 'renew', id: message.id, quote: fromHex(message.quote) })
   }
 }
 
@@ -88,6 +110,7 @@ export function decodeMessage(frame: Uint8Array): Message | undefined {
     case 'hello': {
       if (integerOf(dict, 'v', 0, 1000) < 1) throw new MessageError('version 0')
       const floor = dict['floor'] === undefined ? undefined : textOf(dict, 'floor', MAX_EVENT)
+      const lane = dict['lane'] === undefined ? undefined : integerOf(dict, 'lane', 0, Number.MAX_SAFE_INTEGER)
       return {
         t: 'hello',
         key: toHex(bytesOf(dict, 'key', 32)) as PartyKey,
@@ -95,6 +118,7 @@ export function decodeMessage(frame: Uint8Array): Message | undefined {
         role: roleOf(dict),
         root: toHex(bytesOf(dict, 'root', 32)) as Sha256Hex,
         ...(floor === undefined ? {} : { floor }),
+        ...(lane === undefined ? {} : { lane }),
       }
     }
     case 'prove':
@@ -132,6 +156,16 @@ export function decodeMessage(frame: Uint8Array): Message | undefined {
       }
     case 'cancel':
       return { t: 'cancel', id: idOf(dict) }
+    case 'credit':
+      return { t: 'credit', bytes: integerOf(dict, 'bytes', 0, Number.MAX_SAFE_INTEGER) }
+    case 'paid':
+      return {
+        t: 'paid',
+        quote: toHex(bytesOf(dict, 'quote', 32)) as Sha256Hex,
+        preimage: bytesOf(dict, 'preimage', 32),
+      }
+    case 'renew':
+      return { t: 'renew', id: idOf(dict), quote: toHex(bytesOf(dict, 'quote', 32)) as Sha256Hex }
     default:
       return undefined
   }

@@ -108,6 +108,8 @@ describe('what a buyer checks before it pays', () => {
     ['ciphertext off its root', { cipherRoot: hash('x') }, {}],
     ['above the offered price', { amount: msat(quote.amount + 1) }, { cap: msat(PRICE * 2) }],
     ['above the price cap', {}, { cap: msat(PRICE / 2) }],
+    ['in another mode', { mode: 'credit' }, {}],
+    ['in another mode', {}, { mode: 'credit' }],
     ['in other money', { money: 'bitcoin' }, {}],
     ['expired', { expiry: NOW_S }, {}],
     ['expires too late', { expiry: NOW_S + 3601 }, {}],

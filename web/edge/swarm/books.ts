@@ -3,7 +3,7 @@
  * What each record holds stands in `records.ts`; the order of writing is what survives a power cut.
  */
 import { fromHex, type PartyKey, type Sha256Hex } from '../../core/bytes.ts'
-import { openQuote, type SignedQuote } from '../../core/exchange/quote.ts'
+import { decodeQuote, openQuote, type SignedQuote } from '../../core/exchange/quote.ts'
 import type { Receipt } from '../../core/exchange/receipt.ts'
 import { sum, type Msat } from '../../core/money/msat.ts'
 import type { WindowRow } from '../../core/rollout/messages.ts'
@@ -24,7 +24,9 @@ export type Reopened = Readonly<{
   fees: Msat
   /** What cheats have. */
   lost: Msat
-  /** Handed to the wallet, outcome not known. */
+  /** Receipts for what came on credit, oldest first: their sellers may have missed them. */
+  onCredit: readonly { seller: PartyKey; quote: Sha256Hex; preimage: string }[]
+  /** Handed to the wallet, outcome not known; or owed. */
   open: readonly { signed: SignedQuote; record: PurchaseRecord }[]
 }>
 
@@ -48,6 +50,13 @@ export class Books {
   firstUse(quote: SignedQuote['quote']): boolean {
     if (this.#used.has(quote.id) || this.#used.has(quote.paymentHash)) return false
     this.#used.add(quote.id).add(quote.paymentHash)
+    return true
+  }
+
+  /** Whether another invoice for the same quote has a hash of its own. */
+  firstHash(hash: Sha256Hex): boolean {
+    if (this.#used.has(hash)) return false
+    this.#used.add(hash)
     return true
   }
 
@@ -99,8 +108,20 @@ export class Books {
       paid: sum(this.rows.map((row) => row.amountMsat)),
       fees: sum(this.rows.map((row) => row.feesMsat)),
       lost: sum(losses),
+      onCredit: this.#onCredit(),
       open: await this.#openPurchases(done),
     }
+  }
+
+  #onCredit(): Reopened['onCredit'][number][] {
+    const at = new Map(this.rows.map((row) => [row.paymentHash, row.paidAt]))
+    return this.receipts
+      .flatMap(({ quote: bytes, preimage }) => {
+        const quote = decodeQuote(fromHex(bytes))
+        return quote?.mode === 'credit' ? [{ quote, preimage }] : []
+      })
+      .sort((a, b) => (at.get(a.quote.paymentHash) ?? 0) - (at.get(b.quote.paymentHash) ?? 0))
+      .map(({ quote, preimage }) => ({ seller: quote.seller, quote: quote.id, preimage }))
   }
 
   async #openPurchases(done: ReadonlySet<string>): Promise<Reopened['open'][number][]> {

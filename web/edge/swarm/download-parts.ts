@@ -1,5 +1,5 @@
 /** What the parts of a `Download` share: the work of each open window, the books, the buyer and its next step. */
-import type { Bytes, Sha256Hex } from '../../core/bytes.ts'
+import type { Bytes, PartyKey, Sha256Hex } from '../../core/bytes.ts'
 import type { SignedQuote } from '../../core/exchange/quote.ts'
 import type { Msat } from '../../core/money/msat.ts'
 import type { Buyer, BuyerEvent, WindowId } from '../../core/swarm/buyer.ts'
@@ -10,12 +10,14 @@ import type { TradingSession } from './swarm.ts'
 
 /** One window's bytes while they come in and until they are opened. */
 export type Work = {
-  readonly peer: string
+  /** Who was asked, or who is asked for another invoice. */
+  peer: string
   readonly pieces: readonly number[]
   readonly bytes: number
   readonly requestedAt: number
   /** msat per MiB that the request was made at. */
   readonly price: Msat
+  /** On credit: the plain bytes, until they are stored. */
   ciphertext: Bytes
   received: number
   leaves?: Bytes
@@ -23,6 +25,8 @@ export type Work = {
   preimage?: string
   plain?: Bytes
   checking: boolean
+  /** On credit: another invoice was asked for. */
+  renewing?: boolean
 }
 
 /** Open windows, by their number and by their quote. */
@@ -70,6 +74,7 @@ export type DownloadParts = {
   running: boolean
   readonly step: (event: BuyerEvent) => void
   readonly peer: (id: string) => Peer | undefined
+  readonly peersOf: (key: PartyKey) => readonly Peer[]
   /** Bytes of a window came in: for the rates. */
   readonly received: (peer: Peer, bytes: number) => void
 }

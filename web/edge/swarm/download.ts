@@ -5,7 +5,7 @@
 import { fromHex, sha256Hex, type PartyKey } from '../../core/bytes.ts'
 import { convictedText } from '../../core/exchange/cheats.ts'
 import type { Message } from '../../core/exchange/message.ts'
-import { parseEvent, readOffer } from '../../core/exchange/offer.ts'
+import { parseEvent, readOffer, type Mode } from '../../core/exchange/offer.ts'
 import type { Receipt } from '../../core/exchange/receipt.ts'
 import { liveCell } from '../../core/live.ts'
 import { ZERO } from '../../core/money/msat.ts'
@@ -15,6 +15,7 @@ import type { Download, DownloadDeps, DownloadSnapshot } from './api.ts'
 import { Books } from './books.ts'
 import { Works, type DownloadParts } from './download-parts.ts'
 import { NOTHING_YET, snapshotOf } from './download-view.ts'
+import { Owing } from './owing.ts'
 import { Payer } from './payer.ts'
 import type { Peer } from './peer.ts'
 import { trading, type TradingSession } from './swarm.ts'
@@ -25,6 +26,8 @@ const TICK_MS = 500
 const SHOW_MS = 100
 /** While sats are missing the balance is asked for this often, should the wallet's notification be lost. */
 const BALANCE_MS = 10_000
+/** Windows that a line of credit is shared by. */
+const WINDOWS_A_LINE = 4
 
 export function createDownload(deps: DownloadDeps): Download {
   return new RunningDownload(deps)
@@ -34,11 +37,14 @@ class RunningDownload implements Download {
   readonly #deps: DownloadDeps
   readonly #session: TradingSession
   readonly #parts: DownloadParts
+  readonly #owing: Owing
   readonly #intake: WindowIntake
   readonly #payer: Payer
   readonly #opening: WindowOpening
   readonly #cell = liveCell<DownloadSnapshot>(NOTHING_YET)
   readonly #peers = new Map<string, Peer>()
+  /** Unpaid bytes that each seller on credit lets us have, by wire. */
+  readonly #lines = new Map<string, number>()
   readonly #rates = new Map<PartyKey, { bytes: number; rate: number }>()
   readonly #plainKeys = new Set<PartyKey>()
   readonly complete: Promise<void>
@@ -64,11 +70,13 @@ class RunningDownload implements Download {
       running: false,
       step: (event) => this.#step(event),
       peer: (id) => this.#peers.get(id),
+      peersOf: (key) => [...this.#peers.values()].filter((peer) => peer.key === key),
       received: (peer, bytes) => this.#countBytes(peer, bytes),
     }
-    this.#intake = new WindowIntake(this.#parts)
-    this.#payer = new Payer(this.#parts)
-    this.#opening = new WindowOpening(this.#parts)
+    this.#owing = new Owing(this.#parts)
+    this.#intake = new WindowIntake(this.#parts, this.#owing)
+    this.#payer = new Payer(this.#parts, this.#owing)
+    this.#opening = new WindowOpening(this.#parts, this.#owing)
     this.complete = new Promise((done) => (this.#resolveComplete = done))
     this.settled = new Promise((done) => (this.#resolveSettled = done))
   }
@@ -95,7 +103,7 @@ class RunningDownload implements Download {
     if (this.#parts.running) return
     this.#parts.running = true
     this.#stage = 'resuming'
-    for (const kept of [this.#peers, this.#parts.works]) kept.clear()
+    for (const kept of [this.#peers, this.#parts.works, this.#owing, this.#lines]) kept.clear()
     const { wallet, policy, identity, journal } = this.#deps
     const seed = new DataView(fromHex(identity.key).buffer).getUint32(0)
     this.#parts.buyer = buyers.openBuyer(this.#session.meta, policy, seed)
@@ -120,6 +128,7 @@ class RunningDownload implements Download {
           this.#peers.has(peer.id) && this.#step({ tag: 'has', peer: peer.id, pieces }),
         gives: (peer) => this.#gives(peer),
         gone: (peer) => {
+          this.#lines.delete(peer.id)
           if (this.#peers.delete(peer.id)) this.#step({ tag: 'left', peer: peer.id })
         },
       }),
@@ -200,6 +209,8 @@ class RunningDownload implements Download {
         return this.#intake.onQuote(peer, message)
       case 'key':
         return this.#intake.onKey(message)
+      case 'credit':
+        return this.#onCredit(peer, message.bytes)
       default:
         return
     }
@@ -211,11 +222,41 @@ class RunningDownload implements Download {
     if (offer === undefined || offer.seller !== peer.key)
       return peer.drop('showed an offer that is not its own')
     if (offer.expiresAtS * 1000 <= this.#deps.nowMs()) return
-    if (!gift && !offer.modes.includes('atomic')) return
-    const { seller: key, price, money, maxWindowBytes } = offer
+    // Where both are offered the seller is paid for nothing that is not opened by paying.
+    const mode = gift || offer.price === 0 ? 'free' : agreedMode(offer.modes)
+    if (mode === undefined) return
+    const { seller: key, price, money } = offer
+    const maxWindowBytes =
+      mode === 'credit' ? Math.min(offer.maxWindowBytes, this.#creditWindow(peer)) : offer.maxWindowBytes
     this.#leaveCheat(key)
-    this.#step({ tag: 'joined', peer: peer.id, key, price, gift: gift || price === 0, money, maxWindowBytes })
+    this.#step({
+      tag: 'joined',
+      peer: peer.id,
+      key,
+      price,
+      gift: gift || price === 0,
+      money,
+      maxWindowBytes,
+      mode,
+    })
     this.#step({ tag: 'has', peer: peer.id, pieces: peer.haves() })
+    if (mode === 'credit') this.#owing.onJoined(peer)
+  }
+
+  #onCredit(peer: Peer, bytes: number): void {
+    this.#lines.set(peer.id, bytes)
+    const known = this.#parts.buyer.peers.get(peer.id)
+    if (known?.mode !== 'credit') return
+    const { key, price, gift, money } = known
+    const maxWindowBytes = this.#creditWindow(peer)
+    this.#step({ tag: 'joined', peer: peer.id, key, price, gift, money, maxWindowBytes, mode: 'credit' })
+  }
+
+  /** Several windows share the line, so that one is paid for while the next comes. */
+  #creditWindow(peer: Peer): number {
+    const { pieceLength } = this.#session.meta
+    const line = this.#lines.get(peer.id) ?? pieceLength
+    return Math.max(pieceLength, Math.floor(line / WINDOWS_A_LINE / pieceLength) * pieceLength)
   }
 
   // Effects
@@ -238,6 +279,8 @@ class RunningDownload implements Download {
         return void this.#guard(this.#payer.lookUp(effect.window))
       case 'open':
         return void this.#guard(this.#opening.open(effect.window))
+      case 'renew':
+        return this.#owing.renew(effect.window, effect.peer)
       case 'discard':
         return this.#parts.works.delete(effect.window)
       case 'drop':
@@ -320,3 +363,6 @@ class RunningDownload implements Download {
     })
   }
 }
+
+const agreedMode = (modes: readonly Mode[]): 'atomic' | 'credit' | undefined =>
+  modes.includes('atomic') ? 'atomic' : modes.includes('credit') ? 'credit' : undefined

@@ -8,25 +8,31 @@ import { msat, ZERO, type Msat } from '../../core/money/msat.ts'
 import { mayPayAgain, type WindowId } from '../../core/swarm/buyer.ts'
 import type { DownloadDeps } from './api.ts'
 import type { DownloadParts, Work } from './download-parts.ts'
+import type { Owing } from './owing.ts'
 import type { PurchaseRecord } from './records.ts'
 
 export class Payer {
   readonly #parts: DownloadParts
+  readonly #owing: Owing
   /** The wallet's words when it last refused a payment. */
   trouble: string | undefined
   /** When the balance was last asked for. */
   askedAtMs = 0
   #asking = false
 
-  constructor(parts: DownloadParts) {
+  constructor(parts: DownloadParts, owing: Owing) {
     this.#parts = parts
+    this.#owing = owing
   }
 
   async pay(id: WindowId): Promise<void> {
     const { works, books, deps } = this.#parts
     const work = works.get(id)
-    if (work?.signed === undefined || work.leaves === undefined || deps.wallet === undefined) return
+    if (work?.signed === undefined || deps.wallet === undefined) return
     const { signed } = work
+    // A debt has been on disk since its pieces came.
+    if (signed.quote.mode === 'credit') return this.#send(id, work, signed)
+    if (work.leaves === undefined) return
     await books.begin(signed.quote.id, {
       quote: toHex(signed.bytes),
       sig: toHex(signed.sig),
@@ -95,33 +101,40 @@ export class Payer {
 
   /** Takes up what a power cut left: sums, cheats, and payments whose outcome is not known. */
   async resume(): Promise<void> {
-    const { banned, open, paid, fees, lost } = await this.#parts.books.reopen()
+    const { banned, open, paid, fees, lost, onCredit } = await this.#parts.books.reopen()
+    this.#owing.reopened(onCredit)
     for (const { key, why } of banned) this.#parts.step({ tag: 'banned', key, why })
     this.#parts.step({ tag: 'resumed', paid, fees, lost })
-    for (const { signed, record } of open) this.#restore(signed, record)
+    for (const { signed, record } of open) {
+      // Nothing of it was stored before the power was cut: nothing is owed.
+      if (signed.quote.mode === 'credit' && !this.#anyHere(signed.quote.pieces))
+        await this.#parts.books.end(signed.quote.id)
+      else this.#restore(signed, record)
+    }
+  }
+
+  #anyHere(pieces: readonly number[]): boolean {
+    const { have } = this.#parts.session.store
+    return pieces.some((piece) => (((have[piece >> 3] ?? 0) >> (7 - (piece & 7))) & 1) === 1)
   }
 
   #restore(signed: SignedQuote, record: PurchaseRecord): void {
-    const { session, buyer, works } = this.#parts
-    const { quote } = signed
-    const bytes = windowBytes(session.meta, quote.pieces)
-    const { seller: key, pieces, amount, paymentHash } = quote
-    const quoteExpiresAtMs = quote.expiry * 1000
-    const requestedAtMs = record.requestedAt
-    const window = { key, pieces, bytes, amount, paymentHash, quoteExpiresAtMs, requestedAtMs }
-    works.set(buyer.nextWindow, {
-      peer: '',
-      pieces,
-      bytes,
-      requestedAt: record.requestedAt,
-      price: ZERO,
-      ciphertext: record.ciphertext,
-      received: bytes,
-      leaves: fromHex(record.leaves),
+    const { pieces } = signed.quote
+    const bytes = windowBytes(this.#parts.session.meta, pieces)
+    this.#owing.restore(
+      {
+        peer: '',
+        pieces,
+        bytes,
+        requestedAt: record.requestedAt,
+        price: ZERO,
+        ciphertext: record.ciphertext,
+        received: bytes,
+        leaves: fromHex(record.leaves),
+        checking: true,
+      },
       signed,
-      checking: true,
-    })
-    this.#parts.step({ tag: 'restored', window })
+    )
   }
 
   /** What the wallet holds, and in what money: asked again until it answers. */

@@ -5,11 +5,11 @@
 import { equal, toHex, type Bytes, type Sha256Hex } from '../../core/bytes.ts'
 import { paymentHashOf } from '../../core/exchange/cipher.ts'
 import type { Sale } from '../../core/exchange/desk.ts'
-import { FRAME } from '../../core/exchange/message.ts'
 import { signQuote, type Quote } from '../../core/exchange/quote.ts'
 import type { Money } from '../../core/money/msat.ts'
 import { entry, pieceBytes, pieceRoot, rootOfLeaves } from '../../core/swarm/merkle.ts'
 import type { Peer } from './peer.ts'
+import { CREDIT_QUOTE_S, type Debts } from './debts.ts'
 import { writeSale } from './settling.ts'
 import { messageOf, type ShopParts } from './shop-parts.ts'
 import { cryptWindow, leafHashes } from './window-cipher.ts'
@@ -18,8 +18,12 @@ const QUOTE_S = 120
 /** Windows in memory at once, all peers together. */
 const MAX_SERVING = 6
 
+/** Bytes as they go out, and the hashes of their blocks where they are known. */
+type Window = Readonly<{ bytes: Bytes; leaves?: Bytes }>
+
 export class Serving {
   readonly #parts: ShopParts
+  readonly #debts: Debts
   /** The last window of each peer: its next one waits for it. */
   readonly #queues = new Map<string, Promise<void>>()
   readonly #sent = new Map<Sha256Hex, number>()
@@ -28,8 +32,9 @@ export class Serving {
   /** Sent since it was last taken: for the rate. */
   #bytes = 0
 
-  constructor(parts: ShopParts) {
+  constructor(parts: ShopParts, debts: Debts) {
     this.#parts = parts
+    this.#debts = debts
   }
 
   serve(sale: Sale): void {
@@ -79,20 +84,19 @@ export class Serving {
     const { deps, session, step } = this.#parts
     const peer = this.#parts.peer(sale.peer)
     if (peer === undefined || sale.state !== 'preparing') return
-    const secret = this.#parts.secretOf(sale.id)
-    const hash = paymentHashOf(secret)
-    const expiry = Math.floor(deps.nowMs() / 1000) + QUOTE_S
-    const invoicing = sale.amount > 0 ? this.#invoice(sale, hash, secret) : Promise.resolve('')
+    const onCredit = sale.mode === 'credit'
+    const expiry = Math.floor(deps.nowMs() / 1000) + (onCredit ? CREDIT_QUOTE_S : QUOTE_S)
+    const invoicing = this.#invoice(sale)
     // Awaited below; a rejection meanwhile must not count as unhandled.
     invoicing.catch(() => undefined)
     const plain = await this.#read(sale)
     if (plain === undefined) return step({ tag: 'failed', id: sale.id, code: 'missing' })
+    // On credit the goods come as they are and whoever has them owes: not before there is an invoice.
+    if (onCredit) await invoicing
     step({ tag: 'began', id: sale.id })
-    peer.send({ t: 'leaves', id: sale.request, leaves: plain.leaves })
-    const ciphertext = await cryptWindow(secret, sale.id, plain.bytes)
-    await this.#stream(peer, sale, ciphertext)
-    const cipherRoot = toHex(rootOfLeaves(await leafHashes(ciphertext))) as Sha256Hex
-    const invoice = await invoicing
+    const sent = onCredit ? plain : await this.#seal(peer, sale, plain)
+    await this.#stream(peer, sale, sent.bytes)
+    const { bolt11, hash } = await invoicing
     const quote: Quote = {
       id: sale.id,
       buyer: sale.buyer,
@@ -100,22 +104,30 @@ export class Serving {
       root: session.meta.piecesRoot,
       shape: { length: session.meta.length, pieceLength: session.meta.pieceLength },
       pieces: sale.pieces,
-      cipherRoot,
+      cipherRoot: toHex(rootOfLeaves(sent.leaves ?? (await leafHashes(sent.bytes)))) as Sha256Hex,
       paymentHash: hash,
       amount: sale.amount,
       money: this.#parts.terms?.money ?? ('sandbox:none' as Money),
+      ...(onCredit ? { mode: 'credit' as const } : {}),
       expiry,
-      invoice,
+      invoice: bolt11,
     }
     const signed = signQuote(quote, deps.identity.secret, crypto.getRandomValues(new Uint8Array(32)))
-    if (sale.amount > 0) await writeSale(this.#parts, sale, hash, expiry)
-    if ((sale.state as Sale['state']) !== 'preparing') return
+    if (onCredit) await this.#debts.write(sale, signed)
+    else if (sale.amount > 0) await writeSale(this.#parts, sale, hash, expiry)
+    if ((sale.state as Sale['state']) !== 'preparing') return onCredit ? this.#debts.drop(sale.id) : undefined
     peer.send({ t: 'quote', id: sale.request, quote: signed.bytes, sig: signed.sig })
     step({ tag: 'sent', id: sale.id, expiresAtMs: expiry * 1000 })
   }
 
+  /** Block hashes first, what the seller stands for; then nothing that is worth anything without the secret. */
+  async #seal(peer: Peer, sale: Sale, plain: Window): Promise<Window> {
+    peer.send({ t: 'leaves', id: sale.request, leaves: plain.leaves ?? (await leafHashes(plain.bytes)) })
+    return { bytes: await cryptWindow(this.#parts.secretOf(sale.id), sale.id, plain.bytes) }
+  }
+
   /** The window's bytes and leaves, proven once more: a flipped bit on disk must not become a cheat. */
-  async #read(sale: Sale): Promise<{ bytes: Bytes; leaves: Bytes } | undefined> {
+  async #read(sale: Sale): Promise<Window | undefined> {
     const { meta, store } = this.#parts.session
     const bytes = new Uint8Array(sale.bytes)
     let at = 0
@@ -133,9 +145,10 @@ export class Serving {
 
   async #stream(peer: Peer, sale: Sale, ciphertext: Bytes): Promise<void> {
     const { uploadBps } = this.#parts.policy
-    for (let at = 0; at < ciphertext.length && !peer.gone && sale.state === 'preparing'; at += FRAME) {
-      const bytes = ciphertext.subarray(at, at + FRAME)
-      peer.send({ t: 'data', id: sale.request, at, bytes })
+    const { frame } = peer
+    for (let at = 0; at < ciphertext.length && !peer.gone && sale.state === 'preparing'; at += frame) {
+      const bytes = ciphertext.subarray(at, at + frame)
+      peer.sendData(sale.request, at, bytes)
       this.#bytes += bytes.length
       this.#sent.set(sale.id, at + bytes.length)
       if (uploadBps !== undefined && uploadBps > 0) await sleep((bytes.length / uploadBps) * 1000)
@@ -144,21 +157,28 @@ export class Serving {
     this.#parts.show()
   }
 
-  async #invoice(sale: Sale, hash: Sha256Hex, secret: Bytes): Promise<string> {
+  async #invoice(sale: Sale): Promise<{ bolt11: string; hash: Sha256Hex }> {
     const { deps, terms, session, byHash } = this.#parts
     const { wallet } = deps
+    const secret = this.#parts.secretOf(sale.id)
+    const own = paymentHashOf(secret)
+    if (sale.amount === 0) return { bolt11: '', hash: own }
     if (wallet === undefined || terms === undefined) throw new Error('no wallet that can sell')
-    byHash.set(hash, sale.id)
+    if (sale.mode === 'credit') {
+      const { bolt11, paymentHash } = await this.#debts.invoice(sale.amount, sale.pieces.length)
+      return { bolt11, hash: paymentHash }
+    }
+    byHash.set(own, sale.id)
     const request = {
       amount: sale.amount,
       description: `${sale.pieces.length} pieces of ${session.meta.name}`.slice(0, 200),
       expirySeconds: QUOTE_S,
     }
-    const invoice =
+    const { bolt11 } =
       terms.settling === 'preimage'
         ? await wallet.makeInvoice({ ...request, preimage: toHex(secret) })
-        : await wallet.makeHoldInvoice({ ...request, paymentHash: hash })
-    return invoice.bolt11
+        : await wallet.makeHoldInvoice({ ...request, paymentHash: own })
+    return { bolt11, hash: own }
   }
 }
 

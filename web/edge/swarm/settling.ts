@@ -7,6 +7,7 @@ import { fromUtf8, toHex, utf8, type Sha256Hex } from '../../core/bytes.ts'
 import { paymentHashOf } from '../../core/exchange/cipher.ts'
 import type { Sale } from '../../core/exchange/desk.ts'
 import type { Transaction, WalletEvent } from '../wallet/wallet.ts'
+import type { Debts } from './debts.ts'
 import { messageOf, type ShopParts } from './shop-parts.ts'
 
 /** The least between two rounds of looking up all open sales. */
@@ -24,7 +25,7 @@ const prefixOf = ({ session }: ShopParts): string => `sale/${session.meta.infoHa
 export const saleKey = (parts: ShopParts, id: Sha256Hex): string => `${prefixOf(parts)}${id}`
 
 export function writeSale(parts: ShopParts, sale: Sale, hash: Sha256Hex, expiry: number): Promise<void> {
-  const settling = parts.terms?.settling ?? 'preimage'
+  const settling = parts.terms?.settling === 'hold' ? 'hold' : 'preimage'
   return parts.deps.journal.put(
     saleKey(parts, sale.id),
     utf8(JSON.stringify({ hash, amount: sale.amount, settling, expiry })),
@@ -33,10 +34,12 @@ export function writeSale(parts: ShopParts, sale: Sale, hash: Sha256Hex, expiry:
 
 export class Settling {
   readonly #parts: ShopParts
+  readonly #debts: Debts
   #lastLookUpMs = 0
 
-  constructor(parts: ShopParts) {
+  constructor(parts: ShopParts, debts: Debts) {
     this.#parts = parts
+    this.#debts = debts
   }
 
   /** A full or failing disk must not end the process: what was to be written is in the wallet too. */
@@ -76,8 +79,9 @@ export class Settling {
     }
   }
 
-  /** The key is out: nothing of the sale need be remembered. */
+  /** The key is out, or the debt paid: nothing of the sale need be remembered. */
   async done(sale: Sale): Promise<void> {
+    if (sale.mode === 'credit') return this.#debts.drop(sale.id)
     this.#parts.byHash.delete(paymentHashOf(this.#parts.secretOf(sale.id)))
     await this.#parts.deps.journal.delete(saleKey(this.#parts, sale.id))
   }
@@ -85,11 +89,18 @@ export class Settling {
   /** Nobody pays it any more: make sure that nobody did, then let the wallet forget it. */
   async forget(sale: Sale): Promise<void> {
     const { deps, byHash, terms } = this.#parts
+    if (sale.mode === 'credit') return this.#forgetDebt(sale)
     const hash = paymentHashOf(this.#parts.secretOf(sale.id))
     if (await this.#lookUp(sale.id, hash)) return
     byHash.delete(hash)
     if (terms?.settling === 'hold') await deps.wallet?.cancelHoldInvoice(hash).catch(() => undefined)
     await deps.journal.delete(saleKey(this.#parts, sale.id))
+  }
+
+  /** What was delivered stays owed until it is paid; what was not is no debt. */
+  async #forgetDebt(sale: Sale): Promise<void> {
+    if (sale.state === 'cancelled') await this.#debts.drop(sale.id)
+    else await this.#debts.lookUp()
   }
 
   /** Whether the payment is in. */
@@ -117,8 +128,9 @@ export class Settling {
     const nowMs = this.#parts.deps.nowMs()
     if (nowMs - this.#lastLookUpMs < LOOK_UP_MS) return
     this.#lastLookUpMs = nowMs
+    await this.#debts.lookUp()
     for (const sale of [...this.#parts.desk.sales.values()]) {
-      if (sale.state !== 'waiting' && sale.state !== 'locked') continue
+      if (sale.mode === 'credit' || (sale.state !== 'waiting' && sale.state !== 'locked')) continue
       await this.#lookUp(sale.id, paymentHashOf(this.#parts.secretOf(sale.id)))
     }
   }

@@ -6,8 +6,11 @@ import type { SellPolicy, ShopDeps } from './api.ts'
 import type { Peer } from './peer.ts'
 import type { TradingSession } from './swarm.ts'
 
-/** How the wallet makes the key follow the payment: it takes our preimage, or holds until we settle. */
-export type Settling = 'preimage' | 'hold'
+/**
+ * How payment and goods come together: the wallet takes our preimage, or holds until we settle. One that can do neither
+ * sells on credit.
+ */
+export type Settling = 'preimage' | 'hold' | 'credit'
 export type Terms = Readonly<{ money: Money; settling: Settling }>
 
 /** `shop.ts` makes it and keeps policy and terms; the parts only read them. */

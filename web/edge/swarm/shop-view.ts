@@ -46,6 +46,7 @@ export function shopSnapshot(facts: ShopFacts): ShopSnapshot {
 }
 
 const states = {
+  blocked: 'waiting',
   preparing: 'sending',
   waiting: 'waiting',
   locked: 'waiting',
@@ -57,7 +58,7 @@ const states = {
 } as const
 
 function rowOf(sale: Sale, { pieceLength, sent }: ShopFacts): SaleRow {
-  const sentBytes = sale.state === 'preparing' ? sent(sale.id) : sale.bytes
+  const sentBytes = sale.state === 'preparing' || sale.state === 'blocked' ? sent(sale.id) : sale.bytes
   return {
     id: sale.id,
     buyer: sale.buyer,

@@ -13,6 +13,7 @@ import type { Money } from '../../core/money/msat.ts'
 import type { NostrEvent } from '../../core/nostr/event.ts'
 import type { SellPolicy, Shop, ShopDeps, ShopSnapshot } from './api.ts'
 import type { Peer } from './peer.ts'
+import { Debts } from './debts.ts'
 import { Serving } from './serving.ts'
 import { Settling } from './settling.ts'
 import { messageOf, type ShopParts } from './shop-parts.ts'
@@ -32,6 +33,7 @@ class RunningShop implements Shop {
   readonly #deps: ShopDeps
   readonly #session: TradingSession
   readonly #parts: ShopParts
+  readonly #debts: Debts
   readonly #serving: Serving
   readonly #settling: Settling
   readonly #cell = liveCell<ShopSnapshot>(EMPTY_SHOP)
@@ -60,8 +62,9 @@ class RunningShop implements Shop {
       peer: (id) => this.#peers.get(id),
       show: () => this.#show(),
     }
-    this.#serving = new Serving(this.#parts)
-    this.#settling = new Settling(this.#parts)
+    this.#debts = new Debts(this.#parts)
+    this.#serving = new Serving(this.#parts, this.#debts)
+    this.#settling = new Settling(this.#parts, this.#debts)
   }
 
   get(): ShopSnapshot {
@@ -76,6 +79,7 @@ class RunningShop implements Shop {
     this.#running = true
     this.#parts.desk.open = true
     this.#sellerKey = await this.#loadSellerKey()
+    await this.#debts.load()
     await this.#loadTerms()
     const { wallet } = this.#deps
     if (wallet !== undefined) {
@@ -141,11 +145,13 @@ class RunningShop implements Shop {
         ? 'preimage'
         : info.features.has('hold-invoices')
           ? 'hold'
-          : undefined
+          : info.features.has('receive')
+            ? 'credit'
+            : undefined
       this.#parts.terms = settling === undefined ? undefined : { money: info.money, settling }
       this.#trouble =
         settling === undefined
-          ? 'This wallet can neither hold invoices nor take a preimage, so it cannot sell piece by piece. Connect one that can, for example Alby Hub.'
+          ? 'This wallet connection may not receive, so nothing can be sold with it. Make one that may (make_invoice), and connect it.'
           : undefined
     } catch (error) {
       this.#trouble = `The wallet does not answer: ${messageOf(error)}. Selling starts by itself when it does.`
@@ -164,7 +170,7 @@ class RunningShop implements Shop {
         infoHash: meta.infoHash,
         money,
         price: this.#parts.policy.price,
-        modes: this.#parts.terms === undefined ? ['free'] : ['atomic', 'free'],
+        modes: this.#parts.terms === undefined ? ['free'] : [this.#mode, 'free'],
         maxWindowBytes: Math.max(
           meta.pieceLength,
           Math.min(MAX_WINDOW_BYTES, this.#parts.policy.unpaidBytes),
@@ -186,6 +192,12 @@ class RunningShop implements Shop {
     if (gift && this.#parts.policy.price > 0) desks.reserve(this.#parts.desk, peer.key)
     if (!gift && this.#parts.terms === undefined) return
     peer.send({ t: 'offer', event: JSON.stringify(this.#offer), gift })
+    if (!gift && this.#mode === 'credit')
+      peer.send({ t: 'credit', bytes: desks.creditLine(this.#parts.desk, peer.key) })
+  }
+
+  get #mode(): 'atomic' | 'credit' {
+    return this.#parts.terms?.settling === 'credit' ? 'credit' : 'atomic'
   }
 
   // Peers
@@ -203,6 +215,8 @@ class RunningShop implements Shop {
 
   #onMessage(peer: Peer, message: Message): void {
     if (message.t === 'cancel') return this.#step({ tag: 'cancelled', peer: peer.id, request: message.id })
+    if (message.t === 'paid') return this.#debts.onPaid(message)
+    if (message.t === 'renew') return this.#settling.quietly(this.#debts.onRenew(peer, message))
     if (message.t !== 'request' || peer.key === undefined) return
     const { have } = this.#session.store
     this.#step({
@@ -214,6 +228,7 @@ class RunningShop implements Shop {
       request: message.id,
       pieces: message.pieces,
       has: (piece) => (((have[piece >> 3] ?? 0) >> (7 - (piece & 7))) & 1) === 1,
+      mode: this.#mode,
     })
   }
 
@@ -235,6 +250,13 @@ class RunningShop implements Shop {
         const { sale } = effect
         const secret = this.#parts.secretOf(sale.id)
         this.#peers.get(sale.peer)?.send({ t: 'key', quote: sale.id, secret })
+        this.#serving.forget(sale.id)
+        return this.#settling.quietly(this.#settling.done(sale))
+      }
+      case 'raise-credit': {
+        const { sale, bytes } = effect
+        for (const peer of this.#peers.values())
+          if (peer.key === sale.buyer) peer.send({ t: 'credit', bytes })
         this.#serving.forget(sale.id)
         return this.#settling.quietly(this.#settling.done(sale))
       }

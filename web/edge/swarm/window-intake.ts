@@ -4,13 +4,14 @@
  */
 import { concat, sha256Hex, toHex, type Bytes, type Sha256Hex } from '../../core/bytes.ts'
 import { FRAME, type Message } from '../../core/exchange/message.ts'
-import { openQuote, refuseQuote, windowBytes } from '../../core/exchange/quote.ts'
-import { decodeInvoice, prefixOf } from '../../core/money/bolt11.ts'
-import { ZERO, type Money, type Msat } from '../../core/money/msat.ts'
+import { openQuote, windowBytes } from '../../core/exchange/quote.ts'
+import { ZERO, type Msat } from '../../core/money/msat.ts'
 import type { WindowId } from '../../core/swarm/buyer.ts'
 import { blocksIn, BLOCK, HASH, pieceBytes, rootOfLeaves } from '../../core/swarm/merkle.ts'
 import type { DownloadParts, Work } from './download-parts.ts'
+import type { Owing } from './owing.ts'
 import type { Peer } from './peer.ts'
+import { refusalOf } from './quote-check.ts'
 import { leafHashes } from './window-cipher.ts'
 import { leavesProve } from './window-proof.ts'
 
@@ -18,9 +19,11 @@ type Of<T extends Message['t']> = Extract<Message, { t: T }>
 
 export class WindowIntake {
   readonly #parts: DownloadParts
+  readonly #owing: Owing
 
-  constructor(parts: DownloadParts) {
+  constructor(parts: DownloadParts, owing: Owing) {
     this.#parts = parts
+    this.#owing = owing
   }
 
   ask(id: WindowId, peerId: string, pieces: readonly number[]): void {
@@ -77,8 +80,9 @@ export class WindowIntake {
   onQuote(peer: Peer, message: Of<'quote'>): void {
     const { works, books } = this.#parts
     const work = works.of(peer, message.id)
-    if (work === undefined || work.signed !== undefined) return
+    if (work === undefined || (work.signed !== undefined && work.renewing !== true)) return
     const signed = openQuote(message.quote, message.sig)
+    if (work.renewing === true) return void (signed && this.#owing.onRenewed(message.id, work, signed))
     if (signed === undefined) return this.spoil(message.id, 'sent a quote that it did not sign')
     if (!books.firstUse(signed.quote)) return this.spoil(message.id, 'used a quote or a secret twice')
     works.quoted(message.id, work, signed)
@@ -112,31 +116,30 @@ export class WindowIntake {
   /** Everything is here: check it against the release before a sat moves. */
   async #check(id: WindowId, work: Work): Promise<void> {
     const { leaves, signed } = work
-    if (leaves === undefined || signed === undefined || work.received < work.bytes || work.checking) return
+    const { session, works, buyer } = this.#parts
+    const onCredit = buyer.windows.get(id)?.mode === 'credit'
+    if (leaves === undefined && !onCredit) return
+    if (signed === undefined || work.received < work.bytes || work.checking) return
     work.checking = true
-    const { session, works, deps, buyer } = this.#parts
     const { meta } = session
-    if (!leavesProve(leaves, work.pieces, meta))
+    const sent = await leafHashes(work.ciphertext)
+    // On credit the bytes themselves prove into the release; else what the seller says of them, until they are opened.
+    if (!leavesProve(onCredit || leaves === undefined ? sent : leaves, work.pieces, meta))
       return this.spoil(id, 'stands for blocks that are not the release’s')
-    const cipherRoot = toHex(rootOfLeaves(await leafHashes(work.ciphertext))) as Sha256Hex
+    const cipherRoot = toHex(rootOfLeaves(sent)) as Sha256Hex
     const window = buyer.windows.get(id)
     const peer = buyer.peers.get(work.peer)
     if (window === undefined || peer === undefined || works.get(id) !== work) return
-    const refusal = refuseQuote(signed.quote, {
-      buyer: deps.identity.key,
+    const refusal = refusalOf(this.#parts, signed.quote, {
       seller: peer.key,
-      root: meta.piecesRoot,
-      shape: meta,
       pieces: work.pieces,
       cipherRoot,
-      money: buyer.money ?? 'bitcoin',
+      mode: onCredit ? 'credit' : undefined,
       // An offer may change while a window is under way: the later price is no cheat, and not paid either.
       offered: Math.max(work.price, peer.gift ? ZERO : peer.price) as Msat,
-      cap: deps.policy.priceCap,
-      nowMs: deps.nowMs(),
-      invoice: signed.quote.amount === 0 ? undefined : readInvoice(signed.quote.invoice, buyer.money),
     })
     if (refusal !== undefined) return this.spoil(id, `sent a quote ${refusal}`)
+    if (onCredit) return this.#owing.take(id, work, signed)
     const { amount, paymentHash, expiry } = signed.quote
     this.#parts.step({ tag: 'quoted', window: id, amount, paymentHash, expiresAtMs: expiry * 1000 })
   }
@@ -171,14 +174,4 @@ export class WindowIntake {
       this.#parts.step({ tag: 'refused', window: id, code: 'closed' })
     }
   }
-}
-
-function readInvoice(
-  text: string,
-  money: Money | undefined,
-): { paymentHash: string; amount: number; expiresAtMs: number } | 'unreadable' {
-  const decoded = decodeInvoice(text, money === undefined ? {} : { prefix: prefixOf(money) })
-  if (!decoded.ok) return 'unreadable'
-  const { paymentHash, amount, expiresAtMs } = decoded.invoice
-  return amount === undefined ? 'unreadable' : { paymentHash, amount, expiresAtMs }
 }

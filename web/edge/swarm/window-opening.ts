@@ -5,16 +5,19 @@ import type { Receipt } from '../../core/exchange/receipt.ts'
 import type { WindowRow } from '../../core/rollout/messages.ts'
 import { FRAUD, type Window, type WindowId } from '../../core/swarm/buyer.ts'
 import type { DownloadParts, Work } from './download-parts.ts'
+import type { Owing } from './owing.ts'
 import { cryptWindow } from './window-cipher.ts'
 import { fraudProof, sortPieces, type Wrong } from './window-proof.ts'
 
 export class WindowOpening {
   readonly #parts: DownloadParts
+  readonly #owing: Owing
   readonly onLate = new Set<(receipt: Receipt, row: WindowRow) => void>()
   readonly onFraud = new Set<(proof: Uint8Array, seller: PartyKey) => void>()
 
-  constructor(parts: DownloadParts) {
+  constructor(parts: DownloadParts, owing: Owing) {
     this.#parts = parts
+    this.#owing = owing
   }
 
   async open(id: WindowId): Promise<void> {
@@ -24,6 +27,8 @@ export class WindowOpening {
     if (work === undefined || window === undefined) return
     const { meta } = session
     const { signed, preimage } = work
+    if (signed?.quote.mode === 'credit' && preimage !== undefined)
+      return this.#close(window, signed, preimage)
     const plain =
       work.plain ??
       (signed === undefined || preimage === undefined
@@ -43,6 +48,16 @@ export class WindowOpening {
     if (cheated) this.#parts.step({ tag: 'stored', pieces: good.map(({ piece }) => piece) })
     this.#parts.step({ tag: 'opened', window: id, cheated })
     works.delete(id)
+  }
+
+  /** A debt is paid: its pieces have been here all along. */
+  async #close(window: Window, signed: SignedQuote, preimage: string): Promise<void> {
+    const { books, works } = this.#parts
+    await this.#keepReceipt(window, signed, preimage)
+    await books.end(signed.quote.id)
+    this.#owing.tell(signed, preimage)
+    this.#parts.step({ tag: 'opened', window: window.id, cheated: false })
+    works.delete(window.id)
   }
 
   async #keepReceipt(window: Window, signed: SignedQuote, preimage: string): Promise<void> {
