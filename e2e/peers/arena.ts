@@ -90,12 +90,19 @@ export class Arena {
     content: Uint8Array,
     server: { close(done: () => void): void },
     money?: FakeMoney,
+    holdLimitMs?: number,
   ) {
     this.tracker = tracker
     this.meta = meta
     this.content = content
     this.#server = server
-    this.money = money ?? createFakeMoney({ money: 'sandbox:arena', now: this.nowMs })
+    this.money =
+      money ??
+      createFakeMoney({
+        money: 'sandbox:arena',
+        now: this.nowMs,
+        ...(holdLimitMs === undefined ? {} : { holdLimitMs }),
+      })
   }
 
   /** Another tracker for the same artifact and money: who is there meets nobody here. */
@@ -103,7 +110,8 @@ export class Arena {
     return Arena.open(0, this)
   }
 
-  static async open(pieces = 5, like?: Arena): Promise<Arena> {
+  /** `holdLimitMs`: after which the wallets give an unsettled hold back, in real time. */
+  static async open(pieces = 5, like?: Arena, holdLimitMs?: number): Promise<Arena> {
     const server = new Listening({ udp: false, http: false, ws: true, stats: false, interval: 25_000 })
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
     const tracker = `ws://127.0.0.1:${server.http.address().port}`
@@ -114,7 +122,7 @@ export class Arena {
       read: (at: number, length: number) => Promise.resolve(content.subarray(at, at + length)),
     }
     const { meta } = await hashArtifact(source, `arena ${randomBytes(4).toString('hex')}`, [])
-    return new Arena(tracker, meta, content, server)
+    return new Arena(tracker, meta, content, server, undefined, holdLimitMs)
   }
 
   readonly nowMs = (): number => Date.now() + this.#offsetMs

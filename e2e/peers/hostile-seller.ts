@@ -1,14 +1,14 @@
 /** A seller on a real wire that follows a script: honest by default, wrong in what the script says. */
 import { fromHex, toHex, type Bytes, type Sha256Hex } from '../../web/core/bytes.ts'
 import { paymentHashOf, quoteSecret } from '../../web/core/exchange/cipher.ts'
-import { FRAME, type Message } from '../../web/core/exchange/message.ts'
+import { FRAME, type Message, type RefusalCode } from '../../web/core/exchange/message.ts'
 import { signOffer } from '../../web/core/exchange/offer.ts'
 import { signQuote, type Quote, type SignedQuote } from '../../web/core/exchange/quote.ts'
 import { priceOf, type Msat } from '../../web/core/money/msat.ts'
 import { pieceBytes, rootOfLeaves } from '../../web/core/swarm/merkle.ts'
 import type { Peer } from '../../web/edge/swarm/peer.ts'
 import { cryptWindow, leafHashes } from '../../web/edge/swarm/window-cipher.ts'
-import { PRICE, type Arena, type Member } from './arena.ts'
+import { PRICE, type Arena, type Member, type Self } from './arena.ts'
 
 export type Deal = { peer: Peer; request: number; signed: SignedQuote; secret: Bytes }
 export type Script = Readonly<{
@@ -27,6 +27,16 @@ export type Script = Readonly<{
   quote?: (quote: Quote) => Quote
   /** Which window secret: the quote's own by default. */
   secret?: (own: Bytes) => Bytes
+  /** Changes quote or signature after signing; the deals so far are there to be taken from. */
+  mangle?: (signed: SignedQuote, deals: readonly Deal[]) => { bytes: Bytes; sig: Bytes }
+  /** Refuses every request. */
+  refuses?: RefusalCode
+  /** Bytes a frame; whole blocks. */
+  frame?: number
+  /** Between two frames. */
+  pause?: () => Promise<void>
+  /** Sends no quote. */
+  noQuote?: boolean
   invoice?: (quote: { amount: Msat; paymentHash: Sha256Hex; secret: Bytes }) => Promise<string>
   /** Takes the lock with a hold invoice and keeps it. */
   holds?: boolean
@@ -35,6 +45,7 @@ export type Script = Readonly<{
 }>
 
 export type HostileSeller = Member & {
+  leave(): Promise<void>
   readonly deals: readonly Deal[]
   readonly requests: () => number
   /** Resolves when a window was served as the script says. */
@@ -45,8 +56,12 @@ export type HostileSeller = Member & {
 
 let serial = 0
 
-export async function hostileSeller(arena: Arena, script: Script): Promise<HostileSeller> {
-  const member = await arena.member('hostile', { full: true, role: 'distributor' })
+export async function hostileSeller(arena: Arena, script: Script, as?: Self): Promise<HostileSeller> {
+  const member = await arena.member('hostile', {
+    full: true,
+    role: 'distributor',
+    ...(as === undefined ? {} : { as }),
+  })
   const { session, identity, wallet } = member
   const { meta } = session
   const deals: Deal[] = []
@@ -76,6 +91,10 @@ export async function hostileSeller(arena: Arena, script: Script): Promise<Hosti
 
   async function serve(peer: Peer, { id: request, pieces }: Extract<Message, { t: 'request' }>) {
     const turn: Script = requests++ < (script.honestFor ?? 0) ? {} : script
+    if (turn.refuses !== undefined) {
+      peer.send({ t: 'refuse', id: request, code: turn.refuses })
+      return acted()
+    }
     const price = script.price ?? PRICE
     const parts = await Promise.all(
       pieces.map((piece) => member.store.read(piece * meta.pieceLength, pieceBytes(meta, piece))),
@@ -90,11 +109,14 @@ export async function hostileSeller(arena: Arena, script: Script): Promise<Hosti
     const ciphertext = await cryptWindow(secret, id, plain)
     peer.send({ t: 'leaves', id: request, leaves: turn.leaves?.(leaves) ?? leaves })
     const sent = turn.sent?.(ciphertext) ?? ciphertext
-    for (let at = 0; at < sent.length; at += FRAME) {
+    const frame = turn.frame ?? FRAME
+    for (let at = 0; at < sent.length && !peer.gone; at += frame) {
       if (turn.stopAfter !== undefined && at >= turn.stopAfter) return acted()
-      peer.send({ t: 'data', id: request, at, bytes: sent.slice(at, at + FRAME) })
+      peer.send({ t: 'data', id: request, at, bytes: sent.slice(at, at + frame) })
       await peer.drained()
+      await turn.pause?.()
     }
+    if (turn.noQuote === true) return acted()
     await turn.beforeQuote?.(peer, request)
     const amount = priceOf(plain.length, price)
     const ask = { amount, description: 'window', expirySeconds: 120 }
@@ -121,7 +143,8 @@ export async function hostileSeller(arena: Arena, script: Script): Promise<Hosti
     const signed = signQuote(turn.quote?.(quote) ?? quote, identity.secret, aux())
     const deal = { peer, request, signed, secret }
     deals.push(deal)
-    peer.send({ t: 'quote', id: request, quote: signed.bytes, sig: signed.sig })
+    const shown = turn.mangle?.(signed, deals) ?? signed
+    peer.send({ t: 'quote', id: request, quote: shown.bytes, sig: shown.sig })
     await turn.afterQuote?.(deal)
     if (turn === script) acted()
   }

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { toHex, type PartyKey } from '../../web/core/bytes.ts'
 import { checkProof, decodeProof, type FraudProof } from '../../web/core/exchange/fraud.ts'
-import { verifyReceipt } from '../../web/core/exchange/quote.ts'
 import { msat } from '../../web/core/money/msat.ts'
-import { Arena, CAP, droppedFor, ONE_PIECE, PRICE, until, whyDropped, type Device } from './arena.ts'
+import { Arena, droppedFor, ONE_PIECE, PRICE, until, whyDropped, type Device } from './arena.ts'
+import { finish as ended, lost } from './finish.ts'
 import { flip, hostileSeller, other, type Deal, type HostileSeller, type Script } from './hostile-seller.ts'
 
 let arena: Arena
@@ -12,23 +12,7 @@ beforeEach(async () => {
 })
 afterEach(() => arena.close())
 
-/** What the hostile seller has of the device's sats. */
-const lost = (hostile: HostileSeller): Promise<number> => hostile.wallet.balance()
-
-/** An honest seller comes: everything else is bought from it, nothing twice, and every receipt checks. */
-async function finish(device: Device): Promise<void> {
-  await arena.seller()
-  await device.download.complete
-  expect(arena.intact(device)).toBe(true)
-  expect(device.download.get().boughtTwice).toBe(0)
-  const against = {
-    root: arena.meta.piecesRoot,
-    shape: arena.meta,
-    cap: CAP,
-    buyer: device.identity.key,
-  }
-  for (const receipt of device.download.receipts()) expect(verifyReceipt(receipt, against).ok).toBe(true)
-}
+const finish = (device: Device): Promise<number> => ended(arena, device)
 
 describe('a hostile seller costs its bound, is dropped, and the download goes on', () => {
   test('wrong bytes: the proof of fraud convicts, one piece’s price is lost', async () => {
