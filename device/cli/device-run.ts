@@ -5,10 +5,12 @@ import { releaseName } from '../../web/core/release/target.ts'
 import { deviceCode } from '../../web/core/rollout/join.ts'
 import { newRecord } from '../../web/core/rollout/lifecycle-device.ts'
 import type { Job } from '../../web/core/rollout/lifecycle.ts'
+import { loadCheats } from '../../web/edge/swarm/cheat-records.ts'
 import { readJournal } from '../storage/journal.ts'
 import { readConfig } from '../config/config.ts'
 import { readJoinState } from '../run/join-state.ts'
 import { feesSum, paidRecords, paidSum } from '../run/receipts.ts'
+import { proofsDir } from '../run/proofs.ts'
 import { readRecord } from '../run/record.ts'
 import { shownJob, standing, versionsOf } from '../run/view.ts'
 import { EXIT, stopSignal, type Command } from './command.ts'
@@ -71,6 +73,11 @@ export const deviceStatusCommand: Command = {
       paidMsat: paidSum(paid),
       feesMsat: feesSum(paid),
       receipts: paid.length,
+      cheats: (await cheatsOf(config.dataDir)).map(({ key, from, paid: paidMsat }) => ({
+        key,
+        from,
+        paidMsat,
+      })),
       installed: versionsOf(known),
       dataDir: config.dataDir,
     }
@@ -83,12 +90,18 @@ export const deviceStatusCommand: Command = {
       if (paid.length > 0)
         out(`  paid ${(status.paidMsat + status.feesMsat) / 1000} sats in ${paid.length} windows`)
       const installed = Object.entries(status.installed).map(([product, version]) => `${product} ${version}`)
+      if (status.cheats.length > 0)
+        out(
+          `  never buys again from ${status.cheats.length} proven cheats; proofs in ${proofsDir(config.dataDir)}`,
+        )
       out(`  installed: ${installed.length === 0 ? 'nothing yet' : installed.join(', ')}`)
       out(`  key ${key}`)
     }
     return state === 'queued' ? EXIT.waiting : EXIT.ok
   },
 }
+
+const cheatsOf = (dataDir: string) => loadCheats(readJournal(join(dataDir, 'journal')))
 
 async function paidOf(dataDir: string, job: Job) {
   const journal = readJournal(join(dataDir, 'journal'))

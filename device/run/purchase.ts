@@ -21,6 +21,7 @@ import type {
   Session,
   Swarm,
 } from '../../web/edge/swarm/api.ts'
+import type { Cheats } from '../../web/edge/swarm/cheats.ts'
 import type { Wallet } from '../../web/edge/wallet/wallet.ts'
 import type { DeviceConfig } from '../config/config.ts'
 import { asEventLog, type Logger } from '../log.ts'
@@ -40,6 +41,7 @@ export type PurchaseDeps = Readonly<{
   ports: Ports
   journal: NodeJournal
   swarm: () => Promise<Swarm>
+  cheats: Cheats
   verified: () => Verified | undefined
   floor: () => string | undefined
   onFloor: (eventJson: string) => void
@@ -142,11 +144,14 @@ export async function openPurchase(
   async function begin(wallet: Wallet | undefined): Promise<Download> {
     if (download !== undefined) return download
     trouble = undefined
+    // Whoever was convicted before is not asked in the first second either.
+    await deps.cheats.loaded.catch(() => undefined)
     const made = ports.createDownload({
       session,
       identity: config.identity,
       journal,
       ...(wallet === undefined ? {} : { wallet }),
+      cheats: deps.cheats.proven,
       policy: policyOf(config, release, deps.verified()),
       nowMs: ports.nowMs,
       log: asEventLog(log),
@@ -155,9 +160,8 @@ export async function openPurchase(
     stopWatching = [
       made.subscribe((value) => snapshot.set(value)),
       made.onLate(deps.onLate),
-      made.onFraud((proof, seller) =>
-        log.warn({ seller, proofBytes: proof.length }, 'a seller sold a wrong block; the proof is kept'),
-      ),
+      made.onFraud((proof, seller) => deps.cheats.accuse(release.infoHash, proof, seller)),
+      session.peers.subscribe(({ provenKeys }) => deps.cheats.meet(provenKeys)),
     ]
     await made.start()
     return made

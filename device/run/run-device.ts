@@ -4,17 +4,19 @@
  */
 import { join } from 'node:path'
 import type { PartyKey } from '../../web/core/bytes.ts'
+import { convictedText } from '../../web/core/exchange/cheats.ts'
 import { liveCell, type Live } from '../../web/core/live.ts'
 import { releaseName } from '../../web/core/release/target.ts'
 import { current, type DeviceRecord } from '../../web/core/rollout/lifecycle-device.ts'
 import { due, isActive, resume, type Event, type Job } from '../../web/core/rollout/lifecycle.ts'
 import type { JoinAccept } from '../../web/core/rollout/messages.ts'
 import type { Swarm } from '../../web/edge/swarm/api.ts'
+import { createCheats } from '../../web/edge/swarm/cheats.ts'
 import type { DeviceConfig } from '../config/config.ts'
 import { createCustomInstaller } from '../install/custom.ts'
 import type { Installer, InstallResult } from '../install/installer.ts'
 import { createSlotInstaller, prepareProducts } from '../install/slots.ts'
-import type { Logger } from '../log.ts'
+import { asEventLog, type Logger } from '../log.ts'
 import { openJournal } from '../storage/journal.ts'
 import { openTextStore } from '../storage/text-store.ts'
 import { createBuying } from './buying.ts'
@@ -27,6 +29,7 @@ import { createLooker } from './looker.ts'
 import { networkOf } from './network.ts'
 import type { Ports } from './ports.ts'
 import { createProgressTeller } from './progress.ts'
+import { keepProof } from './proofs.ts'
 import { artifactPath } from './purchase.ts'
 import { createPurchases } from './purchases.ts'
 import { openRecord } from './record.ts'
@@ -87,6 +90,24 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
   })
   const vendorKey = (): PartyKey | undefined => looker.verified.get()?.vendorBlock.nostr ?? joining?.nostr
 
+  const cheatLog = log.child({ part: 'cheats' })
+  const cheats = createCheats({
+    pool,
+    journal,
+    identity: config.identity,
+    nowMs: ports.nowMs,
+    random: ports.random,
+    randomBytes: ports.randomBytes,
+    log: asEventLog(cheatLog),
+    onProven: (proven) => {
+      const { key: seller, paid } = proven.cheat
+      keepProof(dataDir, proven).then(
+        (file) => cheatLog.warn({ seller, paidMsat: paid, file }, convictedText(proven.cheat)),
+        (error: unknown) => cheatLog.error({ err: error, seller }, 'a proof could not be kept as a file'),
+      )
+    },
+  })
+
   const funds = createFunds({ ports, log: log.child({ part: 'wallet' }), onChange: () => refreshView(true) })
 
   let swarm: Promise<Swarm> | undefined
@@ -109,6 +130,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     ports,
     journal,
     swarm: joinSwarm,
+    cheats,
     verified: looker.verified.get,
     floor: looker.floor,
     onFloor: looker.onFloor,
@@ -315,6 +337,13 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
   if (config.walletConnection !== undefined) await funds.open(config.walletConnection)
   let before = keeper.get()
   const stops = [
+    looker.verified.subscribe((found) => {
+      if (found === undefined) return
+      const { nostr, distributors } = found.vendorBlock
+      // Those of old jobs too: what was withdrawn can still be proven about.
+      const signed = [...found.releases, ...keeper.get().jobs.map((job) => (job as Job).release)]
+      cheats.follow(config.vendor, signed, [nostr, ...distributors])
+    }),
     keeper.subscribe((record) => {
       const changed = record.jobs !== before.jobs
       before = record
@@ -344,6 +373,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     const closed = await Promise.allSettled([purchases.close().then(async () => (await swarm)?.close())])
     for (const one of closed)
       if (one.status === 'rejected') log.warn({ err: one.reason as unknown }, 'the swarm did not close well')
+    await cheats.stop()
     funds.close()
     pool.close()
     await unlock()
