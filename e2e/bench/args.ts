@@ -8,6 +8,7 @@ export type Args = Readonly<{
   json: boolean
   pairs: number | undefined
   profileDir: string | undefined
+  only: string | undefined
 }>
 
 export class UsageError extends Error {
@@ -26,6 +27,7 @@ export function readArgs(argv: readonly string[], known: readonly string[]): Arg
         json: { type: 'boolean', default: false },
         pairs: { type: 'string' },
         profile: { type: 'string' },
+        only: { type: 'string' },
         tabs: { type: 'boolean', default: false },
         'wallet-tps': { type: 'string' },
         help: { type: 'boolean', short: 'h', default: false },
@@ -52,9 +54,16 @@ export function readArgs(argv: readonly string[], known: readonly string[]): Arg
     throw new UsageError('--pairs takes a whole number from 1 to 100.')
   if (values['wallet-tps'] !== undefined && values['wallet-tps'] !== '33')
     throw new UsageError('--wallet-tps is measured at 33 payments a second: --wallet-tps 33.')
-  return { names, quick: values.quick, json: values.json, pairs, profileDir: values.profile }
+  return {
+    names,
+    quick: values.quick,
+    json: values.json,
+    pairs,
+    profileDir: values.profile,
+    only: values.only,
+  }
 }
 
 export const usageText = (known: readonly string[]): string =>
-  `Usage: npm run bench -- [NAME…] [--quick] [--json] [--pairs N] [--profile DIR]
+  `Usage: npm run bench -- [NAME…] [--quick] [--json] [--pairs N] [--only ROW] [--profile DIR]
 Without a name all run: ${known.join(', ')}.`

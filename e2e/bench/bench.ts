@@ -9,6 +9,8 @@ export type Context = Readonly<{
   quick: boolean
   /** Pairs of runs, when asked for on the command line. */
   pairs?: number
+  /** Rows whose name has this, and no others. */
+  only?: string
   /** CPU profiles of the contenders. */
   profileDir?: string
   say(text: string): void
@@ -19,6 +21,8 @@ export type Bench = Readonly<{
   about: string
   run(context: Context): Promise<readonly Row[]>
 }>
+
+export const wanted = ({ only }: Context, row: string): boolean => only === undefined || row.includes(only)
 
 /** Runs both in turn, each first as often as the other: A B, B A, … */
 export async function alternate<A, B>(

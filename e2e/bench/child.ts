@@ -18,7 +18,9 @@ export type Told = Readonly<{
   usage: Usage
   detail: Readonly<Record<string, unknown>>
 }>
-export type Order = Readonly<{ tag: 'start'; config: unknown } | { tag: 'usage' } | { tag: 'stop' }>
+export type Order = Readonly<
+  { tag: 'start'; config: unknown } | { tag: 'ask'; what: string } | { tag: 'stop' }
+>
 
 export const nowMs = (): number => performance.timeOrigin + performance.now()
 
@@ -30,16 +32,20 @@ export function usage(): Usage {
 
 export type Tell = (event: string, detail?: Readonly<Record<string, unknown>>, atMs?: number) => void
 
-/** Runs `main` with the configuration; what it returns is run when the parent says stop. */
-export function child<Config>(main: (config: Config, tell: Tell) => Promise<() => Promise<void>>): void {
+export type Running = Readonly<{
+  stop(): Promise<void>
+  /** What the parent may ask for, by name; what a process has used needs no answer of its own. */
+  answers?: Readonly<Record<string, () => Readonly<Record<string, unknown>>>>
+}>
+
+/** Runs `main` with the configuration until the parent says stop. */
+export function child<Config>(main: (config: Config, tell: Tell) => Promise<Running>): void {
   const tell: Tell = (event, detail = {}, atMs = nowMs()) =>
     void process.send?.({ event, atMs, usage: usage(), detail } satisfies Told)
-  let stop: Promise<() => Promise<void>> | undefined
+  let running: Promise<Running> | undefined
   const end = async (): Promise<void> => {
     try {
-      await (
-        await stop
-      )?.()
+      await (await running)?.stop()
     } finally {
       tell('stopped')
       process.disconnect()
@@ -50,13 +56,15 @@ export function child<Config>(main: (config: Config, tell: Tell) => Promise<() =
   process.on('message', (order: Order) => {
     switch (order.tag) {
       case 'start':
-        stop = main(order.config as Config, tell)
-        stop.catch((error: unknown) => {
+        running = main(order.config as Config, tell)
+        running.catch((error: unknown) => {
           tell('failed', { message: error instanceof Error ? (error.stack ?? error.message) : String(error) })
         })
         return
-      case 'usage':
-        return tell('usage')
+      case 'ask': {
+        const { what } = order
+        return void running?.then(({ answers }) => tell(what, answers?.[what]?.())).catch(() => undefined)
+      }
       case 'stop':
         return void end()
       default:

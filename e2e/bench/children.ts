@@ -13,6 +13,8 @@ export interface Child {
   readonly pid: number
   /** The first `event` it tells, now or before. */
   next(event: string, timeoutMs: number): Promise<Told>
+  /** What the program answers to `what`, with what it has used so far. */
+  ask(what: string): Promise<Told>
   usage(): Promise<Usage>
   stop(): Promise<void>
 }
@@ -27,7 +29,7 @@ export type ChildOptions = Readonly<{
   nodeFlags?: readonly string[]
 }>
 
-const USAGE_TIMEOUT_MS = 20_000
+const ANSWER_TIMEOUT_MS = 20_000
 const STOP_TIMEOUT_MS = 15_000
 const KEPT_CHARS = 8_000
 
@@ -99,16 +101,18 @@ export function startChild(options: ChildOptions): Child {
       watchers.add(watch)
       watch()
     })
+  const ask = (what: string): Promise<Told> => {
+    const from = told.length
+    order({ tag: 'ask', what })
+    return wait(what, ANSWER_TIMEOUT_MS, from)
+  }
   order({ tag: 'start', config })
   return {
     name,
     pid: child.pid ?? -1,
     next: (event, timeoutMs) => wait(event, timeoutMs, 0),
-    async usage() {
-      const from = told.length
-      order({ tag: 'usage' })
-      return (await wait('usage', USAGE_TIMEOUT_MS, from)).usage
-    },
+    ask,
+    usage: async () => (await ask('usage')).usage,
     async stop() {
       order({ tag: 'stop' })
       const late = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS)

@@ -86,7 +86,9 @@ export type Run = Readonly<{
   material: Material
   house: House
   timeoutMs: number
-  tracker?: string
+  /** Where each side meets the other; the house's tracker without them. */
+  sellerTracker?: string
+  buyerTracker?: string
   profileDir?: string | undefined
 }>
 
@@ -102,7 +104,7 @@ export function freeTransfer(context: Context, run: Run, memory = false): Promis
     )
     const config = (seed: boolean): StockConfig => ({
       torrentFile: material.torrentFile,
-      tracker: run.tracker ?? run.house.tracker,
+      tracker: (seed ? run.sellerTracker : run.buyerTracker) ?? run.house.tracker,
       dir: seed ? from : to,
       seed,
       memory: memory && !seed,
@@ -120,15 +122,20 @@ export function freeTransfer(context: Context, run: Run, memory = false): Promis
 export function paidTransfer(context: Context, run: Run, priceMsat = DEFAULT_PRICE_MSAT): Promise<Transfer> {
   return inDir(context, 'paid', async (dir) => {
     const { material, house, timeoutMs, profileDir } = run
-    const tracker = run.tracker ?? house.tracker
     const [from, to] = [path.join(dir, 'seller'), path.join(dir, 'buyer')]
     await mkdir(from)
     await mkdir(to)
-    const sold: SellerConfig = { dir: from, material, tracker, wallet: await house.account(), priceMsat }
+    const sold: SellerConfig = {
+      dir: from,
+      material,
+      tracker: run.sellerTracker ?? house.tracker,
+      wallet: await house.account(),
+      priceMsat,
+    }
     const bought: BuyerConfig = {
       dir: to,
       material,
-      tracker,
+      tracker: run.buyerTracker ?? house.tracker,
       relayUrl: house.url,
       wallet: await house.account(),
     }

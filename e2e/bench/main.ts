@@ -36,6 +36,7 @@ async function main(): Promise<number> {
       quick: args.quick,
       say: (text) => console.log(text),
       ...(args.pairs === undefined ? {} : { pairs: args.pairs }),
+      ...(args.only === undefined ? {} : { only: args.only }),
       ...(args.profileDir === undefined ? {} : { profileDir: path.resolve(args.profileDir) }),
     }
     try {

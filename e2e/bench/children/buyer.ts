@@ -80,10 +80,12 @@ child<BuyerConfig>(async ({ dir, material, tracker, relayUrl, wallet: connection
     },
     (error: unknown) => tell('failed', { message: String(error) }),
   )
-  return async () => {
-    stopped.abort()
-    await purchase.close()
-    await swarm.close()
-    wallet.close()
+  return {
+    async stop() {
+      stopped.abort()
+      await purchase.close()
+      await swarm.close()
+      wallet.close()
+    },
   }
 })

@@ -20,5 +20,5 @@ child<HouseConfig>(async ({ dataDir, pace, grantMsat }, tell) => {
     ...(paying === undefined ? {} : { beforePay: paying }),
   })
   tell('ready', { url: relay.url, admissionLink: relay.admissionLink })
-  return () => relay.stop()
+  return { stop: () => relay.stop() }
 })

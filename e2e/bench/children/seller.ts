@@ -59,10 +59,12 @@ child<SellerConfig>(async (config, tell) => {
   })
   await shop.start()
   tell('ready')
-  return async () => {
-    await shop.stop()
-    await swarm.close()
-    wallet.close()
-    await store.close()
+  return {
+    async stop() {
+      await shop.stop()
+      await swarm.close()
+      wallet.close()
+      await store.close()
+    },
   }
 })

@@ -45,5 +45,5 @@ child<StockConfig>(async (config, tell) => {
   torrent.on('error', (error: Error) => tell('failed', { message: error.message }))
   torrent.once('ready', () => tell('ready'))
   torrent.once('done', () => tell('done'))
-  return () => new Promise((done) => client.destroy(() => done()))
+  return { stop: () => new Promise((done) => client.destroy(() => done())) }
 })
