@@ -9,12 +9,15 @@ import {
   decodeMessage,
   encodeMessage,
   EXTENSION,
+  FRAME,
   MessageError,
   type Message,
   type Role,
 } from '../../core/exchange/message.ts'
+import { lanePayload, type Data } from '../../core/exchange/lane.ts'
 import { fingerprintOf, prove, verifyProof, type Side } from '../../core/exchange/transcript.ts'
 import type { Identity } from './api.ts'
+import { Lane, laneLimit } from './lane.ts'
 
 export type PeerEvents = Readonly<{
   /** The key is proven. */
@@ -56,6 +59,7 @@ export class Peer {
   #mine: Side | undefined
   #theirs: Side | undefined
   #pendingProof: Bytes | undefined
+  #lane: Lane | undefined
   #key: PartyKey | undefined
   #plain = false
   #gone = false
@@ -133,6 +137,18 @@ export class Peer {
     if (!this.#gone && !this.#wire.destroyed) this.#wire.have(piece)
   }
 
+  /** Bytes of ciphertext that go in one piece. */
+  get frame(): number {
+    return this.#lane?.open === true ? this.#lane.payload : FRAME
+  }
+
+  /** Ciphertext of a window, at most `frame` bytes: by the lane where there is one, else as a frame of the wire. */
+  sendData(id: number, at: number, bytes: Bytes): void {
+    if (this.#gone) return
+    if (this.#lane?.open === true) this.#lane.send(id, at, bytes)
+    else this.send({ t: 'data', id, at, bytes })
+  }
+
   /** Bytes queued here and in the data channel. */
   get buffered(): number {
     const channel = this.#context.connectionOf(this.#wire)?._channel
@@ -141,6 +157,7 @@ export class Peer {
 
   /** Resolves when there is room for another window, or the peer is gone. */
   async drained(): Promise<void> {
+    if (this.#lane?.open === true) return this.#lane.drained()
     while (!this.#gone && this.buffered > HIGH_WATER) await new Promise((done) => setTimeout(done, 5))
   }
 
@@ -179,6 +196,7 @@ export class Peer {
     if (this.#gone) return
     this.#gone = true
     clearTimeout(this.#proofTimer)
+    this.#lane?.close()
     this.#context.events.gone(this)
   }
 
@@ -209,6 +227,7 @@ export class Peer {
     const nonce = random(32)
     const { key } = this.#context.identity
     const { role } = this.#context
+    const lane = laneLimit(sdp)
     this.#mine = { key, nonce, role, certificate, ...(floor === undefined ? {} : { floor }) }
     this.send({
       t: 'hello',
@@ -217,6 +236,7 @@ export class Peer {
       role,
       root: this.#context.root,
       ...(floor === undefined ? {} : { floor }),
+      ...(lane === 0 ? {} : { lane }),
     })
   }
 
@@ -253,9 +273,31 @@ export class Peer {
       ...(hello.floor === undefined ? {} : { floor: hello.floor }),
     }
     if (hello.floor !== undefined) this.#context.events.floor(hello.floor)
+    // Before our proof: it tells the peer that the lane is open here.
+    if (hello.lane !== undefined) this.#openLane(hello.lane)
     const { identity, root } = this.#context
     this.send({ t: 'prove', sig: prove(this.#mine, this.#theirs, root, identity.secret, random(32)) })
     if (this.#pendingProof !== undefined) this.#onProof(this.#pendingProof)
+  }
+
+  /** Without it ciphertext goes as frames: a lane that does not open is no reason to part. */
+  #openLane(longest: number): void {
+    const connection = this.#context.connectionOf(this.#wire)?._pc
+    if (!connection || laneLimit(connection) === 0 || lanePayload(longest) <= 0) return
+    try {
+      this.#lane = new Lane(connection, longest, {
+        data: (data) => this.#onLane(data),
+        spoilt: (why) => this.drop(`sent a message that does not fit: ${why}`),
+      })
+    } catch (error) {
+      this.#context.events.log('no lane', { message: error instanceof Error ? error.message : String(error) })
+    }
+  }
+
+  #onLane(data: Data): void {
+    if (this.#gone) return
+    if (this.#key === undefined) return this.drop('spoke before its proof')
+    this.#context.events.message(this, data)
   }
 
   #onProof(sig: Bytes): void {

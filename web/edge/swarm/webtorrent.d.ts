@@ -35,6 +35,8 @@ declare module '#webtorrent' {
     readonly _pc?: {
       localDescription?: { sdp: string } | null
       remoteDescription?: { sdp: string } | null
+      createDataChannel?: RTCPeerConnection['createDataChannel']
+      readonly sctp?: { readonly maxMessageSize: number } | null
     } | null
     readonly _channel?: { bufferedAmount: number } | null
   }

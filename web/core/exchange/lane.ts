@@ -1,0 +1,39 @@
+/**
+ * The lane: a data channel of its own for ciphertext, beside the wire on the same connection. PROTOCOL.md "The lane".
+ * A message is the window's number and the offset in it, four bytes each, big-endian, then whole blocks.
+ */
+import type { Bytes } from '../bytes.ts'
+import { BLOCK } from '../swarm/merkle.ts'
+import { MessageError, type Message } from './message.ts'
+import { MAX_WINDOW_BYTES } from './quote.ts'
+
+/** Both sides open the channel with this number by themselves (RFC 8831 6.1); browsers count to 1023. */
+export const LANE_STREAM = 1000
+export const LANE_HEADER = 8
+/** The longest that browsers take (`a=max-message-size`). */
+export const MAX_LANE_MESSAGE = 262_144
+/** What is sent where the other side takes it: a larger one gains nothing, and fits no 256 KiB with its header. */
+export const LANE_PAYLOAD = 8 * BLOCK
+
+export type Data = Extract<Message, { t: 'data' }>
+
+/** Bytes of ciphertext in a message to a peer that takes messages of `longest`; none: too short for a lane. */
+export const lanePayload = (longest: number): number =>
+  Math.min(LANE_PAYLOAD, Math.floor((longest - LANE_HEADER) / BLOCK) * BLOCK)
+
+export function writeLaneHeader(into: Uint8Array<ArrayBuffer>, id: number, at: number): void {
+  const view = new DataView(into.buffer, into.byteOffset)
+  view.setUint32(0, id)
+  view.setUint32(4, at)
+}
+
+/** `bytes` shares the message's memory. @throws MessageError */
+export function readLane(message: Bytes): Data {
+  if (message.length <= LANE_HEADER) throw new MessageError('a lane message without data')
+  if (message.length > MAX_LANE_MESSAGE) throw new MessageError('lane message too long')
+  const view = new DataView(message.buffer, message.byteOffset)
+  const id = view.getUint32(0)
+  const at = view.getUint32(4)
+  if (id >= 2 ** 31 || at > MAX_WINDOW_BYTES) throw new MessageError('lane message out of range')
+  return { t: 'data', id, at, bytes: message.subarray(LANE_HEADER) }
+}

@@ -1,0 +1,102 @@
+/**
+ * A second data channel on a peer's connection, for ciphertext only: it spares the bytes webtorrent's wire, its streams
+ * and simple-peer's copies. The channel is negotiated (same number on both sides), so no `datachannel` event reaches
+ * simple-peer. Works alike in tabs and, through webrtc-polyfill, in Node.
+ */
+import type { Connection } from '#webtorrent'
+import type { Bytes } from '../../core/bytes.ts'
+import {
+  LANE_HEADER,
+  LANE_PAYLOAD,
+  LANE_STREAM,
+  MAX_LANE_MESSAGE,
+  lanePayload,
+  readLane,
+  writeLaneHeader,
+  type Data,
+} from '../../core/exchange/lane.ts'
+import { MessageError } from '../../core/exchange/message.ts'
+
+/** Bytes that may wait in the channel; it is filled again from `LOW_WATER` down. */
+const HIGH_WATER = 2 * 1024 * 1024
+const LOW_WATER = 1024 * 1024
+
+type PeerConnection = NonNullable<Connection['_pc']>
+
+/** Messages are copied by `send` before it returns, so that all lanes may share one buffer. */
+const scratch = new Uint8Array(LANE_HEADER + LANE_PAYLOAD)
+
+export type LaneEvents = Readonly<{
+  data(data: Data): void
+  /** What came is no message of the lane. */
+  spoilt(why: string): void
+}>
+
+/** Longest message that this side takes; 0: no lanes here. */
+export const laneLimit = (connection: PeerConnection | null | undefined): number => {
+  if (!connection?.createDataChannel) return 0
+  return Math.min(MAX_LANE_MESSAGE, connection.sctp?.maxMessageSize ?? MAX_LANE_MESSAGE)
+}
+
+export class Lane {
+  readonly #channel: RTCDataChannel
+  /** Bytes of ciphertext in one message. */
+  readonly payload: number
+  #waiting: (() => void)[] = []
+
+  /** Opens it on this side. `longest`: what the other side takes. @throws when the connection is no more */
+  constructor(connection: PeerConnection, longest: number, events: LaneEvents) {
+    this.payload = lanePayload(Math.min(longest, laneLimit(connection)))
+    const channel = connection.createDataChannel?.('satpatch', { negotiated: true, id: LANE_STREAM })
+    if (channel === undefined) throw new TypeError('no data channels here')
+    this.#channel = channel
+    channel.binaryType = 'arraybuffer'
+    channel.bufferedAmountLowThreshold = LOW_WATER
+    channel.onmessage = ({ data }: MessageEvent<unknown>) => {
+      if (!(data instanceof ArrayBuffer)) return events.spoilt('sent text on the lane')
+      let read: Data
+      try {
+        read = readLane(new Uint8Array(data) as Bytes)
+      } catch (error) {
+        if (!(error instanceof MessageError)) throw error
+        return events.spoilt(error.message)
+      }
+      events.data(read)
+    }
+    channel.onbufferedamountlow = () => this.#wake()
+    channel.onclose = () => this.#wake()
+    // The connection's own error ends the peer; without a listener Node would end the process.
+    channel.onerror = () => this.#wake()
+  }
+
+  get open(): boolean {
+    return this.#channel.readyState === 'open'
+  }
+
+  /** At most `payload` bytes. */
+  send(id: number, at: number, bytes: Uint8Array): void {
+    const message = bytes.length === LANE_PAYLOAD ? scratch : new Uint8Array(LANE_HEADER + bytes.length)
+    writeLaneHeader(message, id, at)
+    message.set(bytes, LANE_HEADER)
+    // As a whole buffer: of a view the polyfill makes one copy more.
+    this.#channel.send(message.buffer)
+  }
+
+  /** Resolves when there is room again, or the lane is closed. */
+  async drained(): Promise<void> {
+    while (this.open && this.#channel.bufferedAmount > HIGH_WATER)
+      await new Promise<void>((done) => this.#waiting.push(done))
+  }
+
+  close(): void {
+    this.#wake()
+    this.#channel.onmessage = null
+    if (this.#channel.readyState === 'open') this.#channel.close()
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const go of waiting) go()
+  }
+}
