@@ -27,6 +27,7 @@ import type {
   ShopSnapshot,
   Swarm,
 } from '../swarm/api.ts'
+import type { Cheats } from '../swarm/cheats.ts'
 import type { Wallet } from '../wallet/wallet.ts'
 import type { CarryState } from './api.ts'
 import { loadTorrent, saveTorrent, type CarryRecord } from './records.ts'
@@ -78,6 +79,7 @@ export type CarriedDeps = Readonly<{
   relayUrl: string
   identity: Identity
   swarm: () => Promise<Swarm>
+  cheats: Cheats
   floor: () => string | undefined
   onFloor: (eventJson: string) => void
   openStore: (meta: Metainfo) => Promise<PieceStore>
@@ -304,15 +306,23 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
       identity: deps.identity,
       journal,
       ...(wallet && { wallet }),
+      cheats: deps.cheats.proven,
       policy: buyPolicy(),
       nowMs: deps.nowMs,
       log: pieceLog,
     })
-    const unwatch = made.subscribe((snapshot) => {
-      downloadView = snapshot
-      spent = msat(Math.max(spent, snapshot.paid + snapshot.fees))
-      show()
-    })
+    const watches = [
+      made.subscribe((snapshot) => {
+        downloadView = snapshot
+        spent = msat(Math.max(spent, snapshot.paid + snapshot.fees))
+        show()
+      }),
+      made.onFraud((proof, seller) => deps.cheats.accuse(infoHash, proof, seller)),
+      at.session.peers.subscribe(({ provenKeys }) => deps.cheats.meet(provenKeys)),
+    ]
+    const unwatch = () => {
+      for (const end of watches) end()
+    }
     download = { at: made, wallet, spend, unwatch }
     if (!pay && mayPay()) wait(GIFT_PATIENCE_MS)
     try {

@@ -19,6 +19,7 @@ import { releaseSum } from '../../core/swarm/carry-earnings.ts'
 import { isNewer } from '../../core/release/version.ts'
 import { failureText, refresh } from '../release/mirror.ts'
 import type { Swarm } from '../swarm/api.ts'
+import { createCheats } from '../swarm/cheats.ts'
 import type { Wallet } from '../wallet/wallet.ts'
 import type {
   Distributor,
@@ -96,6 +97,15 @@ export function createDistributor(deps: DistributorDeps): Distributor {
     nowMs,
     onChange: () => show(),
   })
+  const cheats = createCheats({
+    pool,
+    journal,
+    identity,
+    nowMs,
+    random: () => deps.random(4).reduce((sofar, byte) => (sofar + byte) / 256, 0),
+    randomBytes: deps.random,
+    log,
+  })
   const cell = liveCell<DistributorSnapshot>(snapshot())
 
   // --- starting from what is on disk
@@ -106,6 +116,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       loadEvicted(journal),
       tally.load(),
       makeParts(),
+      cheats.loaded,
     ])
     evicted = rows
     for (const record of records) await carry(record)
@@ -169,6 +180,8 @@ export function createDistributor(deps: DistributorDeps): Distributor {
     for (const [vendor, watch] of watches) {
       const { metadata } = watch.view.get()
       if (!metadata) continue
+      const { nostr, distributors } = metadata.block
+      if (running) cheats.follow(vendor, metadata.releases, [nostr, ...distributors])
       for (const release of metadata.releases) {
         const standing = supersededBy(release, metadata.releases, isNewer, release.version)
           ? 'superseded'
@@ -262,6 +275,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
         relayUrl: deps.relayUrl,
         identity,
         swarm: joinSwarm,
+        cheats,
         floor: () => watches.get(record.vendor)?.floor(),
         onFloor: (json) => {
           const event = parseEvent(json)
@@ -471,6 +485,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       endings = []
       following.stop()
       others.stop()
+      cheats.rest()
       await loaded.catch(() => undefined)
       await (planning = planning.then(applyMode))
       const leaving = swarm

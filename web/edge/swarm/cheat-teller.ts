@@ -36,7 +36,7 @@ export function publishUntilTaken(
       await deps.pool.publish(event, { timeoutMs: TIMEOUT_MS })
       failures = 0
       if (due.get(key) === event) due.delete(key)
-      if (!stopped) deps.onTaken(key)
+      deps.onTaken(key)
     } catch (error) {
       deps.log('accusation not published yet', {
         key,

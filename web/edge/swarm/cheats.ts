@@ -62,6 +62,8 @@ export interface Cheats {
   meet(keys: readonly PartyKey[]): void
   /** This party was cheated: its proof is published, and tried again until a relay has taken it. */
   accuse(infoHash: InfoHash, proof: Uint8Array, seller: PartyKey): void
+  /** Asks the relays nothing more until the next `follow`; what is known stays in force. */
+  rest(): void
   stop(): Promise<void>
 }
 
@@ -73,6 +75,8 @@ const MET_EVERY_MS = 2_000
 const MET_AGAIN_MS = 600_000
 const AUTHORS_PER_FILTER = 500
 const MAX_AUTHOR_FILTERS = 16
+/** Vendors whose accusations are asked for: two subscriptions each. */
+const MAX_FOLLOWED = 50
 const RETRY_MS = 10_000
 
 type Followed = { known: readonly PartyKey[]; endKnown: () => void; endStrangers: () => void }
@@ -97,9 +101,7 @@ export function createCheats(deps: CheatsDeps): Cheats {
   let askedAllAtMs = nowMs()
   let writing: Promise<unknown> = Promise.resolve()
 
-  const again = setInterval(() => {
-    metTimer ??= setTimeout(askAboutMet)
-  }, MET_AGAIN_MS)
+  const again = setInterval(askSoon, MET_AGAIN_MS)
 
   const teller = publishUntilTaken({
     pool,
@@ -230,10 +232,15 @@ export function createCheats(deps: CheatsDeps): Cheats {
       unverified: true,
     })
 
+  function askSoon(): void {
+    if (stopped) return
+    metTimer ??= setTimeout(askAboutMet, Math.max(0, askedAtMs + MET_EVERY_MS - nowMs()))
+  }
+
   /** Whoever is met is asked about by name: no flood about other keys can hide a proof. */
   function askAboutMet(): void {
     metTimer = undefined
-    if (stopped || !ready) return
+    if (stopped || followed.size === 0) return
     const nowAgain = nowMs() - askedAllAtMs >= MET_AGAIN_MS
     if (nowAgain) askedAllAtMs = nowMs()
     const keys = [...book.met].filter((key) => !book.cheats.has(key)).slice(-MAX_FILTER_VALUES)
@@ -259,6 +266,7 @@ export function createCheats(deps: CheatsDeps): Cheats {
       write(() => records.saveRelease(journal, { vendor, infoHash, release }, nowMs()))
     }
     const at = followed.get(vendor)
+    if (at === undefined && followed.size >= MAX_FOLLOWED) return
     // A new release: what was said of it before it was known is asked for again.
     const others = at?.known.join() !== known.join()
     if (!isNew && !others) return
@@ -270,7 +278,22 @@ export function createCheats(deps: CheatsDeps): Cheats {
       endKnown: askKnown(vendor, known),
       endStrangers: at === undefined || isNew ? askStrangers(vendor) : at.endStrangers,
     })
+    if (at === undefined) askSoon()
     takeOwn()
+  }
+
+  function rest(): void {
+    for (const { endKnown, endStrangers } of followed.values()) {
+      endKnown()
+      endStrangers()
+    }
+    followed.clear()
+    waitingToFollow.clear()
+    clearTimeout(metTimer)
+    metTimer = undefined
+    endMet()
+    endMet = () => undefined
+    asked.clear()
   }
 
   // --- what the last run left
@@ -294,7 +317,6 @@ export function createCheats(deps: CheatsDeps): Cheats {
     for (const [vendor, { releases, known }] of waitingToFollow) follow(vendor, releases, known)
     waitingToFollow.clear()
     takeOwn()
-    askAboutMet()
   }
   const loaded = load()
   loaded.catch((error: unknown) => log('cheats not read', { error: text(error) }))
@@ -310,23 +332,19 @@ export function createCheats(deps: CheatsDeps): Cheats {
     },
     meet(keys) {
       const others = keys.filter((key) => key !== identity.key)
-      if (stopped || others.every((key) => book.met.has(key))) return
-      take({ tag: 'met', keys: others })
-      metTimer ??= setTimeout(askAboutMet, Math.max(0, askedAtMs + MET_EVERY_MS - nowMs()))
+      if (others.some((key) => !book.met.has(key))) take({ tag: 'met', keys: others })
+      if (others.some((key) => !asked.has(key) && !book.cheats.has(key))) askSoon()
     },
     accuse(infoHash, proof, seller) {
       own.push({ infoHash, seller, proof })
       takeOwn()
     },
+    rest,
     async stop() {
       stopped = true
-      for (const timer of [wakeTimer, metTimer]) clearTimeout(timer)
+      rest()
+      clearTimeout(wakeTimer)
       clearInterval(again)
-      for (const { endKnown, endStrangers } of followed.values()) {
-        endKnown()
-        endStrangers()
-      }
-      endMet()
       teller.stop()
       await writing
     },
