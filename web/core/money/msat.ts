@@ -22,6 +22,9 @@ export function parseMoney(text: string): Money | undefined {
 
 /** Price of `bytes` at `perMiB` (msat per MiB), rounded up to a whole msat. Exact for any safe input. */
 export function priceOf(bytes: number, perMiB: Msat): Msat {
+  // Exact in a double: dividing by a power of two loses nothing.
+  const product = bytes * perMiB
+  if (Number.isSafeInteger(product)) return msat(Math.ceil(product / MIB))
   return msat(Number((BigInt(bytes) * BigInt(perMiB) + BigInt(MIB - 1)) / BigInt(MIB)))
 }
 

@@ -1,117 +1,123 @@
 /**
- * What the buyer asks for next: cheapest sellers first, rarest pieces first, as far as balance, budget and the
- * risk with each key leave room; and, when nothing moves, why.
+ * What the buyer asks for next: sellers in the order of the owner's preference, rarest pieces first, as far as balance,
+ * budgets, memory and the risk with each key leave room; and near the end, what a slow seller was asked for again of an idle one.
  */
-import type { PartyKey } from '../bytes.ts'
-import { msat, priceOf, ZERO, type Money, type Msat } from '../money/msat.ts'
+import { priceOf, ZERO } from '../money/msat.ts'
+import * as books from './buyer-books.ts'
+import type { BuyerEffect } from './buyer-events.ts'
+import { MAX_OPEN, roomFor } from './buyer-limits.ts'
+import { answerMsOf, rateOf, turnMs } from './buyer-meter.ts'
 import {
-  BUSY_REST_MS,
-  locked,
-  record,
-  WINDOWS_IN_FLIGHT,
-  type Buyer,
-  type BuyerEffect,
-  type BuyerPeer,
-  type Window,
-} from './buyer-state.ts'
+  freeBytes,
+  marketOf,
+  QUIET_MS,
+  shareOf,
+  SLOWEST_BPS,
+  windowSize,
+  type Market,
+  type Seller,
+} from './buyer-split.ts'
+import { freeOf, type Buyer, type Window } from './buyer-state.ts'
 import { pieceBytes } from './merkle.ts'
-import { pickPieces } from './picker.ts'
+import { pick } from './picker.ts'
 
-const MIB = 1024 * 1024
-const LARGEST_WINDOW = 4 * MIB
+const SLOWEST_MS = 60_000
+/** How soon a seller that has nothing preferred ones lack is searched again. */
+const SEARCH_MS = 250
+/** Another seller must be faster by so much before what was asked of one is asked of it: begun windows cost debt. */
+const FASTER = { unbegun: 2, begun: 4 } as const
+const WORTH_MS = { unbegun: 250, begun: 2000 } as const
 
-/** Sats that windows under way still want: asked or held. */
-const promised = (buyer: Buyer): number => {
-  let total = 0
-  for (const window of buyer.windows.values())
-    if (window.state === 'asked' || window.state === 'held') total += window.amount
-  return total
-}
-
-/** The rule on what one key, and all unproven keys together, may have at stake. */
-export function mayStake(buyer: Buyer, key: PartyKey, amount: Msat, nowMs: number): boolean {
-  const of = record(buyer, key, nowMs)
-  if (of.dropped !== undefined) return false
-  const approved = buyer.policy.approved.includes(key)
-  if (of.settledBytes === 0) {
-    if (of.atStake > 0) return false
-    return approved || buyer.unprovenSpent + amount <= buyer.policy.unprovenBudget
-  }
-  // After cheats as dear as the budget a key may risk no more than it has earned honestly before.
-  const burnt = !approved && buyer.lost + amountOfPiece(buyer) > buyer.policy.unprovenBudget
-  if (burnt && of.paid < of.atStake + amount) return false
-  return of.atStake + amount <= Math.max(buyer.policy.riskBudget, amountOfPiece(buyer))
-}
-
-const amountOfPiece = (buyer: Buyer): Msat => priceOf(buyer.shape.pieceLength, buyer.policy.priceCap)
-
-type Blocked =
-  | { why: 'nobody' }
-  | { why: 'price'; lowest: Msat }
-  | { why: 'money'; offered: Money | undefined }
-  | { why: 'unproven' }
-
-/** A peer that may be asked, and at what price; or why not. */
-function usable(buyer: Buyer, peer: BuyerPeer): Msat | Blocked {
-  if (buyer.keys.get(peer.key)?.dropped !== undefined) return { why: 'nobody' }
-  if (peer.gift) return ZERO
-  if (buyer.money === undefined || peer.money !== buyer.money) return { why: 'money', offered: peer.money }
-  if (peer.price > buyer.policy.priceCap) return { why: 'price', lowest: peer.price }
-  return peer.price
-}
-
-/** Asks for windows wherever a peer has room, cheapest first. */
+/** Asks for windows wherever a seller has room. */
 export function ask(buyer: Buyer, nowMs: number): BuyerEffect[] {
+  buyer.wakeAtMs = Number.POSITIVE_INFINITY
   if (buyer.haveCount === buyer.have.length) return []
-  const ready: { peer: BuyerPeer; price: Msat }[] = []
-  for (const peer of buyer.peers.values()) {
-    const price = usable(buyer, peer)
-    const walletRests = price !== 0 && buyer.walletRestsUntilMs > nowMs
-    if (typeof price === 'number' && peer.restUntilMs <= nowMs && !walletRests) ready.push({ peer, price })
-  }
-  ready.sort((a, b) => a.price - b.price)
+  const market = marketOf(buyer, nowMs)
   const effects: BuyerEffect[] = []
-  // One window a peer in turn, so that no seller takes all there is before the next is asked.
-  for (let more = true; more;) {
+  // One window a seller in turn, so that none takes all there is before the next is asked.
+  for (let more = true; more && buyer.picker.free > 0;) {
     more = false
-    for (const { peer, price } of ready) {
-      const window = askOne(buyer, peer, price, ready.length, nowMs)
+    for (const seller of market.sellers) {
+      const window = askOne(buyer, market, seller, nowMs)
       if (window === undefined) continue
       more = true
-      effects.push({ tag: 'ask', window: window.id, peer: peer.id, pieces: window.pieces })
+      effects.push({ tag: 'ask', window: window.id, peer: window.peer, pieces: window.pieces })
     }
   }
+  if (buyer.under.asked + buyer.under.promises > 0) effects.push(...askAgain(buyer, market, nowMs))
   return effects
 }
 
-function askOne(
+function askOne(buyer: Buyer, market: Market, seller: Seller, nowMs: number): Window | undefined {
+  const { peer, of, price } = seller
+  if (!seller.ready || peer.open >= MAX_OPEN || freeOf(buyer, peer) === 0) return undefined
+  const first = price > 0 && of.settledBytes === 0 && (peer.mode === 'credit' || of.under.payments === 0)
+  if (first && of.under.unpaidBytes > 0) return undefined
+  const { pieceLength } = buyer.shape
+  const wish = first ? pieceLength : windowSize(buyer, market, seller)
+  // One window comes in, one is queued; more where the answer takes long.
+  const queue = Math.max(wish, 2 * seller.rate * answerMsOf(of), Math.min(4 * pieceLength, 1024 * 1024))
+  if (of.under.asked > 1 && of.under.queuedBytes > queue) return undefined
+  const share = market.moving < 2 ? 1 : Math.max(1.25 * shareOf(market, seller), 0.5 / market.moving)
+  const room = roomFor(buyer, peer, of, price, share, wish)
+  if (room.soft < Math.min(wish, freeBytes(buyer)) / 2 && of.under.heldBytes > 0) return undefined
+  const limit = Math.min(room.firm, room.soft, wish)
+  return choose(buyer, market, seller, limit, nowMs)
+}
+
+/** The pieces of a window of at most so many bytes. */
+function choose(
   buyer: Buyer,
-  peer: BuyerPeer,
-  price: Msat,
-  sellers: number,
+  market: Market,
+  seller: Seller,
+  limit: number,
   nowMs: number,
 ): Window | undefined {
-  const of = record(buyer, peer.key, nowMs)
-  const trusted = of.settledBytes > 0
-  let open = 0
-  for (const window of buyer.windows.values()) if (window.peer === peer.id && !window.elsewhere) open++
-  if (open >= (trusted || price === 0 ? WINDOWS_IN_FLIGHT : 1)) return undefined
-  const missing = buyer.have.length - buyer.haveCount
-  const fair = Math.max(1, Math.ceil(missing / (sellers * 2)))
-  const growth = trusted ? of.windows + 1 : 1
-  const largest = Math.min(LARGEST_WINDOW, peer.maxWindowBytes)
-  const affordable = affordablePieces(buyer, peer.key, price, nowMs)
-  const most =
-    trusted || price === 0
-      ? Math.max(
-          1,
-          Math.floor(Math.min(largest, price === 0 ? largest : growth * MIB) / buyer.shape.pieceLength),
-        )
-      : 1
-  const count = Math.min(most, fair, affordable)
-  if (count < 1) return undefined
-  const pieces = pickPieces(buyer, peer.has, count)
-  if (pieces.length === 0) return undefined
+  const { peer } = seller
+  const { pieceLength } = buyer.shape
+  const last = buyer.have.length - 1
+  let may = allowed(buyer, market, seller)
+  if (may === 'none') return undefined
+  const whole = Math.floor(limit / pieceLength)
+  if (whole < 1) {
+    // The short last piece may fit where a whole one does not.
+    if (limit < pieceBytes(buyer.shape, last)) return undefined
+    const other = may
+    may = (piece) => piece === last && other?.(piece) !== false
+  }
+  if (may !== undefined && peer.searchAtMs > nowMs) return undefined
+  const pieces = pick(buyer.picker, peer, Math.max(1, whole), may)
+  if (pieces.length > 0) return open(buyer, seller, pieces, nowMs)
+  peer.searchAtMs = nowMs + SEARCH_MS
+  return undefined
+}
+
+/** Which pieces a seller may be asked for: not what a preferred one has, nor, near the end, one that brings it sooner. */
+function allowed(
+  buyer: Buyer,
+  market: Market,
+  seller: Seller,
+): ((piece: number) => boolean) | undefined | 'none' {
+  const before = [...seller.behind]
+  if (seller.rate > 0 && market.rate > 0) {
+    const all = (freeBytes(buyer) + buyer.under.queuedBytes) / market.rate
+    const mine = endMs(seller, buyer.shape.pieceLength)
+    if (mine > all + answerMsOf(seller.of))
+      for (const other of market.sellers)
+        if (other !== seller && other.ready && other.moving && other.rate > 0 && other.peer.open < MAX_OPEN)
+          if (endMs(other, buyer.shape.pieceLength) * 1.5 + 100 < mine) before.push(other)
+  }
+  if (before.length === 0) return undefined
+  if (before.some(({ peer }) => peer.all)) return 'none'
+  return (piece) => before.every(({ peer }) => peer.has[piece] !== 1)
+}
+
+/** When the seller would have sent so much more, from now. */
+const endMs = ({ of, rate }: Seller, bytes: number): number =>
+  (of.under.queuedBytes + bytes) / rate + answerMsOf(of)
+
+function open(buyer: Buyer, seller: Seller, pieces: readonly number[], nowMs: number): Window {
+  const { peer, of, price } = seller
   const bytes = pieces.reduce((total, piece) => total + pieceBytes(buyer.shape, piece), 0)
   const window: Window = {
     id: buyer.nextWindow++,
@@ -119,7 +125,7 @@ function askOne(
     key: peer.key,
     pieces,
     bytes,
-    mode: peer.mode,
+    mode: price === 0 ? 'free' : peer.mode,
     source: peer.source,
     amount: priceOf(bytes, price),
     fees: ZERO,
@@ -127,101 +133,76 @@ function askOne(
     paymentHash: '',
     quoteExpiresAtMs: 0,
     requestedAtMs: nowMs,
+    dueAtMs: nowMs + SLOWEST_MS + ((of.under.queuedBytes + bytes) * 1000) / SLOWEST_BPS,
+    received: 0,
     progressAtMs: nowMs,
     payingAtMs: 0,
     paidAtMs: 0,
     doneAtMs: 0,
+    retryAtMs: 0,
     unproven: false,
     elsewhere: false,
     restored: false,
     lookUps: 0,
     lookUpAtMs: 0,
   }
-  buyer.windows.set(window.id, window)
-  for (const piece of pieces) buyer.assigned[piece] = window.id
+  books.begin(buyer, window)
+  for (const piece of pieces) books.assign(buyer, piece, window.id)
   return window
 }
 
-/** Whole pieces that balance, budget and risk leave room for, with this key. */
-function affordablePieces(buyer: Buyer, key: PartyKey, price: Msat, nowMs: number): number {
-  if (price === 0) return Number.MAX_SAFE_INTEGER
-  const onePiece = priceOf(Math.min(buyer.shape.pieceLength, buyer.shape.length), price)
-  const wanted = promised(buyer)
-  const funds = (buyer.balance ?? 0) - wanted
-  const budget = buyer.policy.budget - buyer.paid - buyer.fees - locked(buyer) - wanted
-  const of = record(buyer, key, nowMs)
-  const risk = of.settledBytes > 0 ? Math.max(buyer.policy.riskBudget, onePiece) : onePiece
-  if (of.settledBytes === 0 && !mayStake(buyer, key, onePiece, nowMs)) return 0
-  const room = Math.min(funds, budget, risk)
-  // The short last piece costs less than a whole one: let it be tried when it is all that is left.
-  if (room < onePiece)
-    return buyer.have.length - buyer.haveCount === 1 && room >= lastPrice(buyer, price) ? 1 : 0
-  return Math.floor(room / Math.max(1, onePiece))
+/**
+ * The end game: a seller that idles takes over what a slower one was asked for and nothing was paid for. The other
+ * request is given up first, so no piece is ever paid twice.
+ */
+function askAgain(buyer: Buyer, market: Market, nowMs: number): BuyerEffect[] {
+  const effects: BuyerEffect[] = []
+  for (const seller of market.sellers) {
+    const { peer, of, price, rate } = seller
+    const idle = seller.ready && seller.moving && rate > 0 && of.under.asked === 0 && peer.open < MAX_OPEN
+    if (!idle || freeOf(buyer, peer) > 0 || (price > 0 && of.settledBytes === 0)) continue
+    const slow = slowest(buyer, seller, nowMs)
+    if (slow === undefined) continue
+    const room = roomFor(buyer, peer, of, price, 1, slow.bytes)
+    if (Math.min(room.firm, room.soft) < buyer.shape.pieceLength) continue
+    const may = allowed(buyer, market, seller)
+    if (may === 'none' || (may !== undefined && !slow.pieces.every(may))) continue
+    effects.push(...books.giveUp(buyer, slow))
+    const window = askOne(buyer, market, seller, nowMs)
+    if (window !== undefined)
+      effects.push({ tag: 'ask', window: window.id, peer: window.peer, pieces: window.pieces })
+  }
+  return effects
 }
 
-const lastPrice = (buyer: Buyer, price: Msat): number => {
-  const piece = buyer.have.indexOf(0)
-  return priceOf(pieceBytes(buyer.shape, piece), price)
-}
-
-/** Why nothing moves, for `DownloadState`. */
-export function outlook(
-  buyer: Buyer,
-  nowMs: number,
-):
-  | { tag: 'complete' }
-  /** `mirror`: a plain HTTP mirror is being fetched from right now. */
-  | { tag: 'buying'; mirror?: boolean }
-  | { tag: 'looking' }
-  | { tag: 'funds'; need: Msat }
-  | { tag: 'budget'; of: 'sats' | 'bytes' }
-  | { tag: 'price'; lowest: Msat }
-  | { tag: 'money'; offered: Money | undefined }
-  | { tag: 'unproven' } {
-  if (buyer.haveCount === buyer.have.length) return { tag: 'complete' }
-  let busy = false
+/** The window that this seller would bring much sooner than the one that was asked for it, if there is one. */
+function slowest(buyer: Buyer, seller: Seller, nowMs: number): Window | undefined {
+  let found: Window | undefined
+  let most = 0
   for (const window of buyer.windows.values()) {
-    if (window.elsewhere) continue
-    if (window.state === 'held' && window.amount > 0) busy = true
-    else return { tag: 'buying' }
+    if (window.key === seller.peer.key || window.mode === 'credit') continue
+    if (!window.pieces.every((piece) => seller.peer.has[piece] === 1)) continue
+    const leftMs = leftMsOf(buyer, window, nowMs)
+    const begun = window.received > 0 || window.state === 'held' ? 'begun' : 'unbegun'
+    const mineMs = window.bytes / seller.rate + answerMsOf(seller.of)
+    if (leftMs <= mineMs * FASTER[begun] + WORTH_MS[begun] || leftMs <= most) continue
+    found = window
+    most = leftMs
   }
-  let cheapest: Msat | undefined
-  let blocked: Blocked = { why: 'nobody' }
-  for (const peer of buyer.peers.values()) {
-    if (!offersSomething(buyer, peer)) continue
-    const price = usable(buyer, peer)
-    if (typeof price !== 'number') {
-      if (blocked.why === 'nobody') blocked = price
-      continue
-    }
-    if (peer.restUntilMs > nowMs) {
-      if (peer.restUntilMs - nowMs <= BUSY_REST_MS) busy = true
-      continue
-    }
-    if (price === 0) return { tag: 'buying' }
-    if (cheapest === undefined || price < cheapest) cheapest = price
-  }
-  if (cheapest === undefined) {
-    if (blocked.why === 'price') return { tag: 'price', lowest: blocked.lowest }
-    if (blocked.why === 'money') return { tag: 'money', offered: blocked.offered }
-    return { tag: busy ? 'buying' : 'looking' }
-  }
-  const rest = priceOf(missingBytes(buyer), cheapest)
-  if (buyer.paid + buyer.fees + locked(buyer) + lastPrice(buyer, cheapest) > buyer.policy.budget)
-    return { tag: 'budget', of: 'sats' }
-  if (rest > (buyer.balance ?? 0)) return { tag: 'funds', need: msat(rest - (buyer.balance ?? 0)) }
-  return { tag: 'unproven' }
+  return found
 }
 
-function missingBytes(buyer: Buyer): number {
-  let bytes = 0
-  for (let piece = 0; piece < buyer.have.length; piece++)
-    if (buyer.have[piece] === 0) bytes += pieceBytes(buyer.shape, piece)
-  return bytes
-}
-
-function offersSomething(buyer: Buyer, peer: BuyerPeer): boolean {
-  for (let piece = 0; piece < buyer.have.length; piece++)
-    if (peer.has[piece] === 1 && buyer.have[piece] === 0) return true
-  return false
+/** How long a window that is not paid for will still take, about. */
+function leftMsOf(buyer: Buyer, window: Window, nowMs: number): number {
+  const of = buyer.keys.get(window.key)
+  if (of === undefined) return 0
+  // What ran ahead of a first payment waits until it settles.
+  if (window.state === 'held' && window.amount > 0)
+    return of.settledBytes === 0 && nowMs - of.paysSinceMs > 3 * turnMs(buyer) + QUIET_MS
+      ? Number.MAX_VALUE
+      : 0
+  if (window.state !== 'asked') return 0
+  if (nowMs - Math.max(of.heardAtMs, of.waitsSinceMs) > QUIET_MS) return Number.MAX_VALUE
+  const rate = rateOf(of)
+  return rate === 0 ? 0 : of.under.queuedBytes / rate
 }

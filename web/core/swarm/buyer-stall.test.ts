@@ -46,7 +46,7 @@ test('a seller that dies with several windows under way is asked again when it i
     { tag: 'opened', window: first ?? 0, cheated: false },
   ] as const)
     buyers.step(buyer, event, 2000)
-  expect(asked(buyer)).toBeGreaterThan(2)
+  expect(asked(buyer)).toBeGreaterThan(1)
   buyers.step(buyer, { tag: 'tick' }, 20_000)
   expect(asked(buyer)).toBe(0)
   buyers.step(buyer, { tag: 'left', peer: 'before' }, 25_000)
@@ -88,11 +88,13 @@ test('a wallet that refuses is left alone: the quote is held, nothing more is as
     paymentHash: 'h',
     expiresAtMs: 100_000,
   } as const
-  expect(buyers.step(buyer, quoted, 2000).map(({ tag }) => tag)).toEqual(['pay'])
+  const pays = (event: buyers.BuyerEvent, nowMs: number) =>
+    buyers.step(buyer, event, nowMs).filter(({ tag }) => tag === 'pay').length
+  expect(pays(quoted, 2000)).toBe(1)
   const refused = { tag: 'pay-failed', window: first ?? 0, code: 'unauthorized' } as const
   expect(buyers.step(buyer, refused, 3000)).toEqual([])
   expect(buyers.step(buyer, { tag: 'tick' }, 10_000)).toEqual([])
-  expect(buyers.step(buyer, { tag: 'tick' }, 40_000).map(({ tag }) => tag)).toEqual(['pay'])
+  expect(pays({ tag: 'tick' }, 40_000)).toBe(1)
 })
 
 test('cheats of keys that had settled count in what strangers may take', () => {

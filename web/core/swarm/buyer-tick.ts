@@ -1,0 +1,110 @@
+/** What time does to windows: stalls, quotes that lapse, locks that last, look-ups, debts to be tried again. */
+import type { PartyKey } from '../bytes.ts'
+import * as books from './buyer-books.ts'
+import type { BuyerEffect } from './buyer-events.ts'
+import { record, type Buyer, type Window } from './buyer-state.ts'
+
+const STALL_MS = 15_000
+export const REST_MS = 30_000
+/** A key that falls silent so often, asked anew each time, is left for good. A crash stalls all its windows at once. */
+const MAX_STALLS = 3
+const MAX_LOOKUP_MS = 30_000
+/** A quote that is about to lapse is not paid. */
+const EXPIRY_MARGIN_MS = 3_000
+
+export const lapses = (window: Window, nowMs: number): boolean =>
+  window.quoteExpiresAtMs - EXPIRY_MARGIN_MS <= nowMs
+
+export const lookUpAfter = (window: Window): number =>
+  Math.min(MAX_LOOKUP_MS, 1000 * 2 ** Math.min(window.lookUps, 6))
+
+export function tick(buyer: Buyer, nowMs: number): BuyerEffect[] {
+  const effects: BuyerEffect[] = []
+  for (const window of [...buyer.windows.values()]) {
+    // Another window's end may have taken this one along.
+    if (!buyer.windows.has(window.id)) continue
+    switch (window.state) {
+      case 'asked':
+        effects.push(...stall(buyer, window, nowMs))
+        break
+      case 'held':
+        effects.push(...(books.isDebt(window) ? renew(buyer, window, nowMs) : lapse(buyer, window, nowMs)))
+        break
+      case 'paying':
+      case 'unknown':
+        effects.push(...wait(buyer, window, nowMs))
+        break
+      default:
+    }
+  }
+  return effects
+}
+
+/** Silent, or dripping: the windows before it in the queue count in its time. */
+function stall(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
+  const of = record(buyer, window.key, nowMs)
+  const heardAtMs = Math.max(window.progressAtMs, of.heardAtMs, of.waitsSinceMs)
+  if (nowMs - heardAtMs <= STALL_MS && nowMs <= window.dueAtMs) return []
+  const peer = buyer.peers.get(window.peer)
+  if (peer !== undefined) peer.restUntilMs = nowMs + REST_MS
+  const effects = books.giveUp(buyer, window)
+  if (window.requestedAtMs < of.stalledAtMs) return effects
+  of.stalledAtMs = nowMs
+  if (++of.stalls >= MAX_STALLS)
+    effects.push(...ban(buyer, window.key, 'let its windows stall again and again', nowMs))
+  return effects
+}
+
+function lapse(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
+  const gift = window.amount === 0 && nowMs - window.progressAtMs > STALL_MS
+  return gift || lapses(window, nowMs) ? books.giveUp(buyer, window) : []
+}
+
+/** A debt is not forgotten with its invoice. */
+function renew(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
+  if (!lapses(window, nowMs) || window.retryAtMs > nowMs) return []
+  for (const peer of buyer.peers.values()) {
+    if (peer.key !== window.key) continue
+    window.retryAtMs = nowMs + REST_MS
+    return [{ tag: 'renew', window: window.id, peer: peer.id }]
+  }
+  return []
+}
+
+function wait(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
+  const effects: BuyerEffect[] = []
+  const late = nowMs - window.payingAtMs > buyer.policy.lockedTimeoutMs
+  if (late && !window.elsewhere && !books.isDebt(window)) {
+    window.elsewhere = true
+    books.unassignAll(buyer, window)
+    const peer = buyer.peers.get(window.peer)
+    if (peer !== undefined) {
+      peer.restUntilMs = Number.POSITIVE_INFINITY
+      const why = 'took the lock and did not settle in time'
+      effects.push({ tag: 'drop', peer: window.peer, key: window.key, why, ever: false })
+    }
+    // What ran ahead of this payment waits for it no longer.
+    if (record(buyer, window.key, nowMs).settledBytes === 0)
+      effects.push(...books.giveUpAll(buyer, window.key))
+  }
+  if (window.state === 'unknown' && nowMs >= window.lookUpAtMs) {
+    window.lookUpAtMs = nowMs + MAX_LOOKUP_MS
+    effects.push({ tag: 'look-up', window: window.id })
+  }
+  return effects
+}
+
+/** Never again from this key: its wires go, and what it has not been paid for is wanted from others. Debts stay. */
+export function ban(buyer: Buyer, key: PartyKey, why: string, nowMs: number): BuyerEffect[] {
+  record(buyer, key, nowMs).dropped = why
+  const effects: BuyerEffect[] = []
+  for (const window of [...buyer.windows.values()]) {
+    if (window.key !== key || books.isDebt(window)) continue
+    if (window.state !== 'asked' && window.state !== 'held') continue
+    books.release(buyer, window, 'failed')
+    effects.push({ tag: 'discard', window: window.id })
+  }
+  for (const peer of buyer.peers.values())
+    if (peer.key === key) effects.push({ tag: 'drop', peer: peer.id, key, why, ever: true })
+  return effects
+}
