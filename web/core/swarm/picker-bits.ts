@@ -12,13 +12,27 @@ export const openPlanes = (): Uint32Array => new Uint32Array(PLANES * WORDS)
 
 /** One peer more has what is in the set at `at`. */
 export function countSet(planes: Uint32Array, sets: Uint32Array, at: number): void {
+  for (let word = 0; word < WORDS; word++) carryInto(planes, word, sets[at + word] as number)
+}
+
+/** Two peers more: one full adder and one carry for both. */
+export function countPair(planes: Uint32Array, sets: Uint32Array, a: number, b: number): void {
   for (let word = 0; word < WORDS; word++) {
-    let carry = sets[at + word] as number
-    for (let digit = word; carry !== 0 && digit < PLANES * WORDS; digit += WORDS) {
-      const before = planes[digit] as number
-      planes[digit] = before ^ carry
-      carry &= before
-    }
+    const ones = planes[word] as number
+    const x = sets[a + word] as number
+    const y = sets[b + word] as number
+    const half = ones ^ x
+    planes[word] = half ^ y
+    carryInto(planes, word + WORDS, (ones & x) | (half & y))
+  }
+}
+
+function carryInto(planes: Uint32Array, from: number, bits: number): void {
+  let carry = bits
+  for (let digit = from; carry !== 0 && digit < PLANES * WORDS; digit += WORDS) {
+    const before = planes[digit] as number
+    planes[digit] = before ^ carry
+    carry &= before
   }
 }
 

@@ -6,6 +6,7 @@ import { equal, toHex, type Bytes, type Sha256Hex } from '../../core/bytes.ts'
 import { paymentHashOf } from '../../core/exchange/cipher.ts'
 import type { Sale } from '../../core/exchange/desk.ts'
 import { signQuote, type Quote } from '../../core/exchange/quote.ts'
+import { whoseTurn, type Waiting } from '../../core/exchange/turn.ts'
 import type { Money } from '../../core/money/msat.ts'
 import { entry, pieceBytes, pieceRoot, rootOfLeaves } from '../../core/swarm/merkle.ts'
 import type { Peer } from './peer.ts'
@@ -27,7 +28,9 @@ export class Serving {
   /** The last window of each peer: its next one waits for it. */
   readonly #queues = new Map<string, Promise<void>>()
   readonly #sent = new Map<Sha256Hex, number>()
-  readonly #waiting: (() => void)[] = []
+  readonly #waiting: (Waiting & { go: () => void })[] = []
+  /** How often each piece went out. */
+  readonly #served: Uint32Array
   #serving = 0
   /** Sent since it was last taken: for the rate. */
   #bytes = 0
@@ -35,6 +38,7 @@ export class Serving {
   constructor(parts: ShopParts, debts: Debts) {
     this.#parts = parts
     this.#debts = debts
+    this.#served = new Uint32Array(parts.session.meta.pieces)
   }
 
   serve(sale: Sale): void {
@@ -63,7 +67,7 @@ export class Serving {
   }
 
   async #serve(sale: Sale): Promise<void> {
-    await this.#slot()
+    await this.#slot(sale)
     try {
       await this.#send(sale)
     } catch (error) {
@@ -71,13 +75,17 @@ export class Serving {
       this.#parts.step({ tag: 'failed', id: sale.id, code: 'wallet' })
     } finally {
       this.#serving--
-      this.#waiting.shift()?.()
+      const next = whoseTurn(this.#waiting, this.#served, this.#parts.deps.nowMs())
+      if (next !== -1) this.#waiting.splice(next, 1)[0]?.go()
     }
   }
 
-  async #slot(): Promise<void> {
-    while (this.#serving >= MAX_SERVING) await new Promise<void>((done) => this.#waiting.push(done))
+  async #slot({ pieces }: Sale): Promise<void> {
+    const sinceMs = this.#parts.deps.nowMs()
+    while (this.#serving >= MAX_SERVING)
+      await new Promise<void>((go) => this.#waiting.push({ pieces, sinceMs, go }))
     this.#serving++
+    for (const piece of pieces) this.#served[piece] = (this.#served[piece] ?? 0) + 1
   }
 
   async #send(sale: Sale): Promise<void> {
