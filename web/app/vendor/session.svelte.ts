@@ -3,6 +3,7 @@
  * the pages, so that what runs keeps running behind them. All truth is on the relay; this only watches and asks.
  */
 import type { PartyKey, VendorId } from '../../core/bytes.ts'
+import type { Cheat } from '../../core/exchange/cheats.ts'
 import type { Money, Msat } from '../../core/money/msat.ts'
 import type { DeviceRelease, FleetView, KnownRelease } from '../../core/rollout/fleet.ts'
 import type { Live } from '../../core/live.ts'
@@ -53,6 +54,7 @@ export class VendorSession {
   status = $state.raw<VendorStatus>({ tag: 'starting' })
   releases = $state.raw<readonly KnownRelease[]>([])
   fleet = $state.raw<FleetView>(NO_FLEET)
+  cheats = $state.raw<readonly Cheat[]>([])
   joinRequests = $state.raw<readonly JoinRequestView[]>([])
   approved = $state.raw<readonly PartyKey[]>([])
   wallet = $state.raw<Wallet>()
@@ -198,6 +200,7 @@ export class VendorSession {
     watch(vendor.status, (status) => this.#onStatus(status))
     watch(vendor.releases, (releases) => (this.releases = releases))
     watch(vendor.joinRequests, (requests) => (this.joinRequests = requests))
+    watch(vendor.cheats, (cheats) => (this.cheats = cheats))
     watch(vendor.fleet, (fleet) => {
       this.fleet = fleet
       const live = fleet.releases.filter((r) => r.status === 'live' && r.healthy < r.enrolled).length

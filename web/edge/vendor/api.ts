@@ -5,6 +5,7 @@
  */
 import type { Bytes, PartyKey, Sha256Hex, VendorId } from '../../core/bytes.ts'
 import type { Live } from '../../core/live.ts'
+import type { Cheat } from '../../core/exchange/cheats.ts'
 import type { Msat } from '../../core/money/msat.ts'
 import type { PublicKeyObject } from '../../core/release/tuf.ts'
 import type { FleetView, KnownRelease } from '../../core/rollout/fleet.ts'
@@ -124,6 +125,8 @@ export interface Vendor {
   readonly roster: Live<Roster>
   readonly joinRequests: Live<readonly JoinRequestView[]>
   readonly fleet: Live<FleetView>
+  /** Sellers whom a proof convicts, each checked here against what this vendor signed. */
+  readonly cheats: Live<readonly Cheat[]>
   /** The newest RELEASE event of this vendor, JSON: the floor for wire handshakes. */
   readonly floor: Live<string | undefined>
   /** Resolves when the first state is in and `status` is no longer `starting`. */

@@ -3,6 +3,7 @@
  * The interface is documented in `api.ts`.
  */
 import { type PartyKey, type VendorId } from '../../core/bytes.ts'
+import type { Cheat } from '../../core/exchange/cheats.ts'
 import { liveCell } from '../../core/live.ts'
 import type { NostrEvent } from '../../core/nostr/event.ts'
 import { GIFT_WRAP, JOIN_REQUEST, RELEASE, REPORT, REPORT_ADDENDUM } from '../../core/nostr/kinds.ts'
@@ -16,6 +17,8 @@ import { MetainfoError, readMetainfo } from '../../core/swarm/metainfo.ts'
 import { unwrap } from '../nostr/nip59.ts'
 import { putTorrent } from '../release/api.ts'
 import { failureText, fetchTorrent, lastVerified, type Verified } from '../release/mirror.ts'
+import { createCheats } from '../swarm/cheats.ts'
+import { memoryJournal } from '../swarm/memory.ts'
 import { VendorError, type CreateVendor, type JoinRequestView, type VendorStatus } from './api.ts'
 import { watchFleet, type FleetWatch } from './fleet-watch.ts'
 import { checkForm, entriesOf, normalised } from './form.ts'
@@ -55,6 +58,7 @@ export const createVendor: CreateVendor = (deps) => {
   const roster = liveCell<Roster>(emptyRoster)
   const joinRequests = liveCell<readonly JoinRequestView[]>([])
   const fleet = liveCell<FleetView>({ devices: [], unenrolled: [], releases: [] })
+  const cheats = liveCell<readonly Cheat[]>([])
   const floor = liveCell<string | undefined>(undefined)
 
   let closed = false
@@ -69,6 +73,7 @@ export const createVendor: CreateVendor = (deps) => {
   const withdrawn = new Map<string, KnownRelease | undefined>()
   let queue: Promise<unknown> = Promise.resolve()
 
+  const approved = () => verified?.vendorBlock.distributors ?? []
   const floorVersion = () => newest?.targetsVersion ?? 0
   const later = (run: () => void, attempt: number) => {
     clearTimeout(retry)
@@ -156,6 +161,26 @@ export const createVendor: CreateVendor = (deps) => {
     const joining = createJoining(deps, id, rosterSync)
     const watch = watchFleet(deps, id, releases, rosterSync.roster)
     const isMember = (device: PartyKey) => rosterSync.roster.get().devices.some((one) => one.key === device)
+    // Nothing of it is kept: the relay tells it again.
+    const book = createCheats({
+      pool,
+      journal: memoryJournal(),
+      identity: me,
+      vouches: true,
+      nowMs: deps.nowMs,
+      random: () => deps.random(4).reduce((sofar, byte) => (sofar + byte) / 256, 0),
+      randomBytes: deps.random,
+      ...(deps.log && { log: deps.log }),
+    })
+    /** Its devices and approved distributors are heard before strangers. */
+    const follow = () => {
+      const known = [...rosterSync.roster.get().devices.map((one) => one.key), ...approved()]
+      book.follow(
+        id,
+        releases.get().map((one) => one.release),
+        known,
+      )
+    }
     const heard = createRoom<true>(MAX_RUMOURS, isMember)
     let ended = false
     /** After the roster: only then is it known who speaks for the fleet. */
@@ -172,7 +197,12 @@ export const createVendor: CreateVendor = (deps) => {
     }
     void rosterSync.stored.then(listen)
     const ends = [
-      rosterSync.roster.subscribe((value) => roster.set(value)),
+      rosterSync.roster.subscribe((value) => {
+        roster.set(value)
+        follow()
+      }),
+      releases.subscribe(follow),
+      book.proven.subscribe((value) => cheats.set([...value.values()])),
       joining.requests.subscribe((value) => joinRequests.set(value)),
       watch.fleet.subscribe((value) => fleet.set(value)),
       subscribeAll(pool, { kinds: [RELEASE], authors: [me.key], '#i': [id] }, onRelease, () => {
@@ -186,6 +216,7 @@ export const createVendor: CreateVendor = (deps) => {
       close() {
         ended = true
         for (const end of ends) end()
+        void book.stop()
         watch.close()
         joining.close()
         rosterSync.close()
@@ -292,6 +323,7 @@ export const createVendor: CreateVendor = (deps) => {
     roster,
     joinRequests,
     fleet,
+    cheats,
     floor,
     ready,
 
