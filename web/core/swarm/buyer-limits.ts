@@ -90,7 +90,7 @@ function unpaidRoom(buyer: Buyer, peer: BuyerPeer, of: KeyRecord, piece: number,
   const out = of.under.unpaidBytes
   if (out === 0) return Math.max(piece, peer.roomBytes)
   const turn = turnMs(buyer) + answerMsOf(of)
-  if (peer.mode === 'credit') return Math.min(peer.roomBytes, Math.max(piece, of.settledBytes)) - out
+  if (peer.mode === 'credit') return Math.min(peer.roomBytes, piece + of.settledBytes) - out
   if (of.settledBytes > 0) return Math.min(peer.roomBytes, 2 * rateOf(of) * turn + 3 * wish) - out
   const known = buyer.pace.paymentMs > 0 && rateOf(of) > 0
   const ahead = known ? Math.min(RUN_AHEAD_BYTES, rateOf(of) * turn + 2 * wish) : RUN_AHEAD_BYTES

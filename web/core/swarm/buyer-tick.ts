@@ -43,7 +43,11 @@ export function tick(buyer: Buyer, nowMs: number): BuyerEffect[] {
 /** Silent, or dripping: the windows before it in the queue count in its time. */
 function stall(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
   const of = record(buyer, window.key, nowMs)
-  const heardAtMs = Math.max(window.progressAtMs, of.heardAtMs, of.waitsSinceMs)
+  // One that has come and lacks its quote waits for nothing else.
+  const heardAtMs =
+    window.received === window.bytes
+      ? window.progressAtMs
+      : Math.max(window.progressAtMs, of.heardAtMs, of.waitsSinceMs)
   if (nowMs - heardAtMs <= STALL_MS && nowMs <= window.dueAtMs) return []
   const peer = buyer.peers.get(window.peer)
   if (peer !== undefined) peer.restUntilMs = nowMs + REST_MS

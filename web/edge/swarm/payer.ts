@@ -104,7 +104,8 @@ export class Payer {
     const { banned, open, paid, fees, lost, onCredit } = await this.#parts.books.reopen()
     this.#owing.reopened(onCredit)
     for (const { key, why } of banned) this.#parts.step({ tag: 'banned', key, why })
-    this.#parts.step({ tag: 'resumed', paid, fees, lost })
+    const bytes = this.#parts.books.rows.reduce((total, row) => total + row.bytes, 0)
+    this.#parts.step({ tag: 'resumed', paid, fees, lost, bytes })
     for (const { signed, record } of open) {
       // Nothing of it was stored before the power was cut: nothing is owed.
       if (signed.quote.mode === 'credit' && !this.#anyHere(signed.quote.pieces))

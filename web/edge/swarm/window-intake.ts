@@ -73,7 +73,7 @@ export class WindowIntake {
     work.ciphertext.set(message.bytes, message.at)
     work.received += message.bytes.length
     this.#parts.received(peer, message.bytes.length)
-    this.#parts.step({ tag: 'progress', window: message.id })
+    this.#parts.step({ tag: 'progress', window: message.id, bytes: work.received })
     void this.#check(message.id, work)
   }
 
@@ -155,7 +155,8 @@ export class WindowIntake {
         if (!leavesProve(await leafHashes(bytes), [piece], meta))
           return this.spoil(id, 'gave a piece that is not the release’s')
         pieces.push(bytes)
-        this.#parts.step({ tag: 'progress', window: id })
+        work.received += bytes.length
+        this.#parts.step({ tag: 'progress', window: id, bytes: work.received })
       }
       work.plain = concat(...pieces)
       this.#parts.step({
