@@ -2,18 +2,19 @@
  * Serves a window: reads and proves the pieces once more, streams leaves and ciphertext, and sends the signed quote
  * when the sale is on disk. One window a peer at a time, a few in all.
  */
-import { equal, toHex, type Bytes, type Sha256Hex } from '../../core/bytes.ts'
+import { toHex, type Bytes, type Sha256Hex } from '../../core/bytes.ts'
 import { paymentHashOf } from '../../core/exchange/cipher.ts'
 import type { Sale } from '../../core/exchange/desk.ts'
 import { signQuote, type Quote } from '../../core/exchange/quote.ts'
 import { whoseTurn, type Waiting } from '../../core/exchange/turn.ts'
 import type { Money } from '../../core/money/msat.ts'
-import { entry, pieceBytes, pieceRoot, rootOfLeaves } from '../../core/swarm/merkle.ts'
+import { pieceBytes, rootOfLeaves } from '../../core/swarm/merkle.ts'
 import type { Peer } from './peer.ts'
 import { CREDIT_QUOTE_S, type Debts } from './debts.ts'
 import { writeSale } from './settling.ts'
 import { messageOf, type ShopParts } from './shop-parts.ts'
-import { cryptWindow, leafHashes } from './window-cipher.ts'
+import { cryptHashed, leafHashes } from './window-cipher.ts'
+import { leavesProve } from './window-proof.ts'
 
 const QUOTE_S = 120
 /** Windows in memory at once, all peers together. */
@@ -131,7 +132,7 @@ export class Serving {
   /** Block hashes first, what the seller stands for; then nothing that is worth anything without the secret. */
   async #seal(peer: Peer, sale: Sale, plain: Window): Promise<Window> {
     peer.send({ t: 'leaves', id: sale.request, leaves: plain.leaves ?? (await leafHashes(plain.bytes)) })
-    return { bytes: await cryptWindow(this.#parts.secretOf(sale.id), sale.id, plain.bytes) }
+    return cryptHashed(this.#parts.secretOf(sale.id), sale.id, plain.bytes)
   }
 
   /** The window's bytes and leaves, proven once more: a flipped bit on disk must not become a cheat. */
@@ -142,13 +143,12 @@ export class Serving {
     for (const piece of sale.pieces) {
       const part = await store.read(piece * meta.pieceLength, pieceBytes(meta, piece))
       bytes.set(part, at)
-      if (!equal(pieceRoot(await leafHashes(part), meta), entry(meta.layer, piece))) {
-        this.#parts.deps.log?.('piece damaged on disk', { piece })
-        return undefined
-      }
       at += part.length
     }
-    return { bytes, leaves: await leafHashes(bytes) }
+    const leaves = await leafHashes(bytes)
+    if (leavesProve(leaves, sale.pieces, meta)) return { bytes, leaves }
+    this.#parts.deps.log?.('piece damaged on disk', { pieces: sale.pieces })
+    return undefined
   }
 
   async #stream(peer: Peer, sale: Sale, ciphertext: Bytes): Promise<void> {

@@ -6,7 +6,7 @@ import type { WindowRow } from '../../core/rollout/messages.ts'
 import { FRAUD, type Window, type WindowId } from '../../core/swarm/buyer.ts'
 import type { DownloadParts, Work } from './download-parts.ts'
 import type { Owing } from './owing.ts'
-import { cryptWindow } from './window-cipher.ts'
+import { cryptHashed, leafHashes } from './window-cipher.ts'
 import { fraudProof, sortPieces, type Wrong } from './window-proof.ts'
 
 export class WindowOpening {
@@ -29,13 +29,14 @@ export class WindowOpening {
     const { signed, preimage } = work
     if (signed?.quote.mode === 'credit' && preimage !== undefined)
       return this.#close(window, signed, preimage)
-    const plain =
-      work.plain ??
-      (signed === undefined || preimage === undefined
-        ? undefined
-        : await cryptWindow(fromHex(preimage), signed.quote.id, work.ciphertext))
-    if (plain === undefined) return
-    const { good, wrong } = await sortPieces(plain, work.leaves, work.pieces, meta)
+    const opened =
+      work.plain !== undefined
+        ? { bytes: work.plain, leaves: await leafHashes(work.plain) }
+        : signed === undefined || preimage === undefined
+          ? undefined
+          : await cryptHashed(fromHex(preimage), signed.quote.id, work.ciphertext)
+    if (opened === undefined) return
+    const { good, wrong } = sortPieces(opened, work.leaves, work.pieces, meta)
     // Together, so that a store which groups its syncs pays for one.
     await Promise.all(good.map(({ piece, bytes }) => session.keep(piece, bytes)))
     const cheated = good.length < work.pieces.length

@@ -38,14 +38,13 @@ export function leavesProve(leaves: Uint8Array, pieces: readonly number[], meta:
   return true
 }
 
-/** Parts a window's plain bytes into the release's pieces and, if there is one, the first wrong block. */
-export async function sortPieces(
-  plain: Bytes,
+/** Parts a window's plain bytes, with the hashes of their blocks, into the release's pieces and, if there is one, the first wrong block. */
+export function sortPieces(
+  { bytes: plain, leaves }: Readonly<{ bytes: Bytes; leaves: Bytes }>,
   claimed: Uint8Array | undefined,
   pieces: readonly number[],
   meta: Layout,
-): Promise<{ good: { piece: number; bytes: Uint8Array }[]; wrong: Wrong | undefined }> {
-  const leaves = await leafHashes(plain)
+): { good: { piece: number; bytes: Uint8Array }[]; wrong: Wrong | undefined } {
   const good: { piece: number; bytes: Uint8Array }[] = []
   let wrong: Wrong | undefined
   let at = 0

@@ -1,0 +1,26 @@
+/** Hashes and ciphers of whole windows in Node (`#crypto`): its own hash is five times as fast as WebCrypto on 16 KiB. */
+import { hash } from 'node:crypto'
+import type { Bytes, Sha256Hex } from '../../core/bytes.ts'
+import { BLOCK, HASH, blocksIn } from '../../core/swarm/merkle.ts'
+import { cryptWith, type CryptedWindow } from './crypto-web.ts'
+
+export const hashOf = (algorithm: 'SHA-1' | 'SHA-256', bytes: Uint8Array): Promise<Uint8Array> =>
+  Promise.resolve(hash(algorithm === 'SHA-1' ? 'sha1' : 'sha256', bytes, 'buffer'))
+
+export function leafHashes(bytes: Uint8Array): Promise<Bytes> {
+  const leaves = new Uint8Array(blocksIn(bytes.length) * HASH)
+  for (let block = 0; block * BLOCK < bytes.length; block++) {
+    const slice = bytes.subarray(block * BLOCK, (block + 1) * BLOCK)
+    leaves.set(hash('sha256', slice, 'buffer'), block * HASH)
+  }
+  return Promise.resolve(leaves)
+}
+
+export async function cryptHashed(
+  secret: Uint8Array,
+  quoteId: Sha256Hex,
+  bytes: Bytes,
+): Promise<CryptedWindow> {
+  const crypted = await cryptWith(secret, quoteId, bytes)
+  return { bytes: crypted, leaves: await leafHashes(crypted) }
+}

@@ -1,0 +1,47 @@
+/** Hashes and ciphers by WebCrypto, which every platform has. Measured in Chromium: five times as fast as SHA-256 in WASM. */
+import type { Bytes, Sha256Hex } from '../../core/bytes.ts'
+import { counterAt, windowKey } from '../../core/exchange/cipher.ts'
+import { BLOCK, HASH, blocksIn } from '../../core/swarm/merkle.ts'
+
+export type CryptedWindow = Readonly<{ bytes: Bytes; leaves: Bytes }>
+
+/** Chromium ciphers parts of this size twice as fast as a MiB at once. */
+const PART = 4 * BLOCK
+
+/** AES-256-CTR with the window's key: the same call encrypts and decrypts. */
+export async function cryptWith(secret: Uint8Array, quoteId: Sha256Hex, bytes: Bytes): Promise<Bytes> {
+  const key = await importKey(secret, quoteId)
+  return new Uint8Array(await crypt(key, 0, bytes))
+}
+
+/** Like `cryptWith`, in parts and in place. */
+export async function cryptInPlace(secret: Uint8Array, quoteId: Sha256Hex, bytes: Bytes): Promise<void> {
+  const key = await importKey(secret, quoteId)
+  const jobs: Promise<void>[] = []
+  for (let at = 0; at < bytes.length; at += PART) {
+    const part = bytes.subarray(at, at + PART)
+    jobs.push(crypt(key, at, part).then((done) => part.set(new Uint8Array(done))))
+  }
+  await Promise.all(jobs)
+}
+
+const importKey = (secret: Uint8Array, quoteId: Sha256Hex): Promise<CryptoKey> =>
+  crypto.subtle.importKey('raw', windowKey(secret, quoteId), 'AES-CTR', false, ['encrypt'])
+
+const crypt = (key: CryptoKey, at: number, bytes: Bytes): Promise<ArrayBuffer> =>
+  crypto.subtle.encrypt({ name: 'AES-CTR', counter: counterAt(at), length: 64 }, key, bytes)
+
+export async function digestOf(algorithm: 'SHA-1' | 'SHA-256', bytes: Uint8Array): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest(algorithm, bytes as Bytes))
+}
+
+export async function leavesOf(bytes: Uint8Array): Promise<Bytes> {
+  const leaves = new Uint8Array(blocksIn(bytes.length) * HASH)
+  const jobs: Promise<void>[] = []
+  for (let block = 0; block * BLOCK < bytes.length; block++) {
+    const slice = bytes.subarray(block * BLOCK, (block + 1) * BLOCK)
+    jobs.push(digestOf('SHA-256', slice).then((hash) => leaves.set(hash, block * HASH)))
+  }
+  await Promise.all(jobs)
+  return leaves
+}

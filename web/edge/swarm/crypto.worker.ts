@@ -1,0 +1,25 @@
+/** Hashes and ciphers of whole windows for a page, so that its main thread sees one message a window and not one a block. */
+import type { Bytes, Sha256Hex } from '../../core/bytes.ts'
+import { cryptInPlace, leavesOf } from './crypto-web.ts'
+
+/** The bytes come and go by transfer. */
+export type CryptoRequest =
+  { op: 'leaves'; bytes: Bytes } | { op: 'crypt'; bytes: Bytes; secret: Uint8Array; quoteId: Sha256Hex }
+export type CryptoReply = { ok: true; leaves: Bytes; bytes: Bytes } | { ok: false; message: string }
+
+async function run(request: CryptoRequest): Promise<CryptoReply> {
+  try {
+    const { bytes } = request
+    if (request.op === 'crypt') await cryptInPlace(request.secret, request.quoteId, bytes)
+    return { ok: true, leaves: await leavesOf(bytes), bytes }
+  } catch (error) {
+    return { ok: false, message: error instanceof Error ? error.message : String(error) }
+  }
+}
+
+self.addEventListener('message', (event: MessageEvent<{ id: number; request: CryptoRequest }>) => {
+  const { id, request } = event.data
+  void run(request).then((reply) =>
+    (self as unknown as Worker).postMessage({ id, reply }, reply.ok ? [reply.bytes.buffer] : []),
+  )
+})
