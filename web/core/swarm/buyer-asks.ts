@@ -104,7 +104,15 @@ function allowed(
     const mine = endMs(seller, buyer.shape.pieceLength)
     if (mine > all + answerMsOf(seller.of))
       for (const other of market.sellers)
-        if (other !== seller && other.ready && other.moving && other.rate > 0 && other.peer.open < MAX_OPEN)
+        if (
+          other !== seller &&
+          // Who stands behind others waits for them: to wait for it would be to wait for each other.
+          other.behind.length === 0 &&
+          other.ready &&
+          other.moving &&
+          other.rate > 0 &&
+          other.peer.open < MAX_OPEN
+        )
           if (endMs(other, buyer.shape.pieceLength) * 1.5 + 100 < mine) before.push(other)
   }
   if (before.length === 0) return undefined
