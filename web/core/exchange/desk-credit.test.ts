@@ -102,7 +102,7 @@ describe('the desk on credit', () => {
     expect(cancel(id)).toEqual([])
     expect(codes(ask(1, 1).effects)).toEqual([])
     expect(codes(pass(EXPIRY_MS + 30_000))).toEqual(['forget', 'unpaid'])
-    expect(codes(ask(1, 1, 'another wire').effects)).toEqual(['barred'])
+    expect(codes(ask(1, 1, 'another wire').effects)).toEqual(['unpaid'])
     expect(desk.unpaidBytes).toBe(0)
   })
 
@@ -124,7 +124,7 @@ describe('the desk on credit', () => {
     step(desk, { tag: 'began', id: second.id }, 0)
     hangUp(1)
     expect(creditLine(desk, key(1))).toBe(0)
-    expect(codes(ask(1, 1).effects)).toEqual(['barred'])
+    expect(codes(ask(1, 1).effects)).toEqual(['unpaid'])
   })
 
   test('a cut wire costs an honest newcomer nothing but the wire', () => {
@@ -149,7 +149,7 @@ describe('the desk on credit', () => {
     step(desk, { tag: 'owed', debt }, 0)
     step(desk, { tag: 'owed', debt }, 0)
     expect(desk.unprovenBytes).toBe(BLOCK)
-    expect(codes(ask(1, 1).effects)).toEqual(['barred'])
+    expect(codes(ask(1, 1).effects)).toEqual(['unpaid'])
     expect(pay(debt.id)).toMatchObject([{ tag: 'raise-credit', bytes: 2 * BLOCK }])
     expect(desk.unprovenBytes).toBe(0)
     expect(pay(debt.id)).toEqual([])

@@ -307,11 +307,7 @@ function asked(desk: Desk, event: Extract<DeskEvent, { tag: 'asked' }>, nowMs: n
 /** Why this sale cannot go out now, or ever. */
 function refusalOf(desk: Desk, sale: Sale): RefusalCode | undefined {
   const { buyer, bytes } = sale
-  if (sale.mode === 'credit') {
-    const line = creditLine(desk, buyer)
-    if (line === 0) return 'barred'
-    if (bytes > line) return 'unpaid'
-  }
+  if (sale.mode === 'credit' && bytes > creditLine(desk, buyer)) return 'unpaid'
   if (desk.unpaidBytes + bytes > desk.policy.unpaidBytes) return 'unpaid'
   if (!isProven(desk, buyer) && desk.unprovenBytes + bytes > desk.policy.unprovenBytes) return 'unpaid'
   return undefined

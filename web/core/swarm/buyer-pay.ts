@@ -116,7 +116,8 @@ export function payFailed(buyer: Buyer, event: Of<'pay-failed'>, nowMs: number):
   const peer = buyer.peers.get(window.peer)
   if (peer !== undefined) peer.restUntilMs = nowMs + REST_MS
   if (!debt) return books.giveUp(buyer, window)
-  books.enter(buyer, window, 'held', { retryAtMs: nowMs + REST_MS })
+  // An invoice that has lapsed is renewed at once; one that is alive may be paid later.
+  books.enter(buyer, window, 'held', { retryAtMs: lapses(window, nowMs) ? nowMs : nowMs + REST_MS })
   return []
 }
 

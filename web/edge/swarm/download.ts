@@ -229,6 +229,8 @@ class RunningDownload implements Download {
     const maxWindowBytes =
       mode === 'credit' ? Math.min(offer.maxWindowBytes, this.#creditWindow(peer)) : offer.maxWindowBytes
     this.#leaveCheat(key)
+    // Before anything is asked: the seller may not know yet that all is paid.
+    if (mode === 'credit') this.#owing.onJoined(peer)
     this.#step({
       tag: 'joined',
       peer: peer.id,
@@ -240,7 +242,6 @@ class RunningDownload implements Download {
       mode,
     })
     this.#step({ tag: 'has', peer: peer.id, pieces: peer.haves() })
-    if (mode === 'credit') this.#owing.onJoined(peer)
   }
 
   #onCredit(peer: Peer, bytes: number): void {
@@ -334,7 +335,11 @@ class RunningDownload implements Download {
 
   /** The sums are there to be read before anybody hears that it is over. */
   #finish(): void {
-    const open = [...this.#parts.buyer.windows.values()].some((window) => !window.elsewhere)
+    const nowMs = this.#deps.nowMs()
+    // A debt whose invoice has lapsed waits for its seller to come back, for however long: nothing is on its way.
+    const open = [...this.#parts.buyer.windows.values()].some(
+      (window) => !window.elsewhere && (window.mode !== 'credit' || window.quoteExpiresAtMs > nowMs),
+    )
     const stage = open ? 'complete' : 'settled'
     if (
       !this.#parts.running ||

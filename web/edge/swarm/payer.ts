@@ -56,9 +56,14 @@ export class Payer {
       hash: signed.quote.paymentHash,
     })
     if (result.tag === 'unknown') return this.#parts.step({ tag: 'pay-unknown', window: id })
-    await books.end(signed.quote.id)
+    await this.#notPaid(signed)
     this.#parts.step({ tag: 'pay-failed', window: id, code: result.code })
     if (result.code === 'insufficient-balance') await this.askWallet()
+  }
+
+  /** Nothing went out. A debt stays on disk all the same: its goods are here. */
+  async #notPaid({ quote }: SignedQuote): Promise<void> {
+    if (quote.mode !== 'credit') await this.#parts.books.end(quote.id)
   }
 
   #onPreimage(id: WindowId, work: Work, signed: SignedQuote, preimage: string, fees: Msat): void {
@@ -81,7 +86,7 @@ export class Payer {
       if (found?.state === 'settled' && found.preimage !== undefined)
         return this.#onPreimage(id, work, signed, found.preimage, found.fees)
       if (found?.state === 'failed' || found?.state === 'expired') {
-        await books.end(signed.quote.id)
+        await this.#notPaid(signed)
         return this.#parts.step({ tag: 'pay-failed', window: id, code: 'payment-failed' })
       }
       if (found === undefined) {
@@ -90,7 +95,7 @@ export class Payer {
           if (mayPayAgain(this.#parts.buyer, id)) return await this.#send(id, work, signed)
           return this.#parts.step({ tag: 'pay-unknown', window: id })
         }
-        await books.end(signed.quote.id)
+        await this.#notPaid(signed)
         return this.#parts.step({ tag: 'pay-failed', window: id, code: 'expired' })
       }
     } catch (error) {
