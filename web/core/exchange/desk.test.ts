@@ -3,7 +3,16 @@ import { describe, expect, test } from 'vitest'
 import type { PartyKey, Sha256Hex } from '../bytes.ts'
 import { msat, priceOf } from '../money/msat.ts'
 import { pieceBytes, type Shape } from '../swarm/merkle.ts'
-import { isGift, MAX_OPEN_PER_PEER, openDesk, reserve, step, type Desk, type DeskPolicy } from './desk.ts'
+import {
+  isGift,
+  MAX_CANCELS_PER_S,
+  MAX_OPEN_PER_PEER,
+  openDesk,
+  reserve,
+  step,
+  type Desk,
+  type DeskPolicy,
+} from './desk.ts'
 import type { Role } from './message.ts'
 import { BLOCK } from './sample.ts'
 
@@ -184,7 +193,7 @@ describe('the seller’s desk', () => {
     unpaidBytes: 100 * BLOCK,
     unprovenBytes: 100 * BLOCK,
   }
-  const ask = (desk: Desk, id: number, peer = 'p', buyer = key(0), role: Role = 'device') =>
+  const ask = (desk: Desk, id: number, peer = 'p', buyer = key(0), role: Role = 'device', nowMs = 0) =>
     step(
       desk,
       {
@@ -197,7 +206,7 @@ describe('the seller’s desk', () => {
         pieces: [0],
         has: () => true,
       },
-      0,
+      nowMs,
     )[0]
 
   test('a peer may have eight requests open, not nine', () => {
@@ -244,6 +253,24 @@ describe('the seller’s desk', () => {
     for (let id = 0; id < 5; id++)
       step(desk, { tag: 'settled', id: id.toString(16).padStart(64, '0') as Sha256Hex }, 0)
     expect(ask(desk, 11)).toMatchObject({ tag: 'serve' })
+  })
+
+  test('a peer may give up sixteen requests a second, not seventeen', () => {
+    const desk = openDesk(shape, policy)
+    let id = 0
+    const storm = (nowMs: number): string[] => {
+      const codes: string[] = []
+      for (let n = 0; n <= MAX_CANCELS_PER_S; n++) {
+        const effect = ask(desk, ++id, 'p', key(0), 'device', nowMs)
+        if (effect?.tag === 'refuse') codes.push(effect.code)
+        step(desk, { tag: 'cancelled', peer: 'p', request: id }, nowMs)
+      }
+      return codes
+    }
+    expect(storm(0)).toEqual(['busy'])
+    expect(storm(999)).toHaveLength(MAX_CANCELS_PER_S + 1)
+    expect(storm(1000)).toEqual(['busy'])
+    expect(ask(desk, ++id, 'other peer', key(0), 'device', 1000)).toMatchObject({ tag: 'serve' })
   })
 
   test('a closed desk and an id that was used are refused', () => {

@@ -49,6 +49,8 @@ export type Sale = {
   state:
     'blocked' | 'preparing' | 'waiting' | 'locked' | 'paid' | 'given' | 'expired' | 'cancelled' | 'failed'
   expiresAtMs: number
+  /** When its buyer gave it up. */
+  cancelledAtMs?: number
 }
 
 type Account = {
@@ -123,6 +125,8 @@ const BLOCKED_MS = 5_000
 
 /** Requests of one peer that may be open at once. */
 export const MAX_OPEN_PER_PEER = 8
+/** Requests that one peer may give up a second: each costs the seller an invoice and a look-up. */
+export const MAX_CANCELS_PER_S = 16
 /** How long after a quote's expiry a settlement may still be under way. */
 const GRACE_MS = 30_000
 const MAX_ENDED = 200
@@ -194,6 +198,7 @@ export function step(desk: Desk, event: DeskEvent, nowMs: number): DeskEffect[] 
         (at) => at.peer === event.peer && at.request === event.request,
       )
       if (sale?.state === 'blocked') {
+        sale.cancelledAtMs = nowMs
         close(desk, sale, 'failed')
         return []
       }
@@ -202,6 +207,7 @@ export function step(desk: Desk, event: DeskEvent, nowMs: number): DeskEffect[] 
       if (sale.mode === 'credit' && sale.state === 'waiting') return []
       // What was sent stays on the buyer's account: giving up is free only before the ciphertext is out.
       if (sale.begun) charge(desk, sale)
+      sale.cancelledAtMs = nowMs
       close(desk, sale, 'cancelled')
       return [{ tag: 'forget', sale }, ...unblock(desk, sale.buyer)]
     }
@@ -266,8 +272,13 @@ function asked(desk: Desk, event: Extract<DeskEvent, { tag: 'asked' }>, nowMs: n
   const bytes = pieces.reduce((total, piece) => total + pieceBytes(desk.shape, piece), 0)
   if (bytes > MAX_WINDOW_BYTES) return no('too large')
   let open = 0
-  for (const sale of desk.sales.values()) if (sale.peer === peer && isOpen(sale)) open++
-  if (open >= MAX_OPEN_PER_PEER) return no('busy')
+  let cancels = 0
+  for (const sale of desk.sales.values()) {
+    if (sale.peer !== peer) continue
+    if (isOpen(sale)) open++
+    if (sale.cancelledAtMs !== undefined && nowMs - sale.cancelledAtMs < 1000) cancels++
+  }
+  if (open >= MAX_OPEN_PER_PEER || cancels >= MAX_CANCELS_PER_S) return no('busy')
   const of = account(desk, buyer)
   // Twice the artifact: a taker may lose some of what it was given, not take it for ever.
   const gift =

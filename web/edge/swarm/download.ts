@@ -17,6 +17,7 @@ import { Works, type DownloadParts } from './download-parts.ts'
 import { NOTHING_YET, snapshotOf } from './download-view.ts'
 import { Owing } from './owing.ts'
 import { Payer } from './payer.ts'
+import { LatestOffers, type OfferMessage } from './latest-offers.ts'
 import type { Peer } from './peer.ts'
 import { trading, type TradingSession } from './swarm.ts'
 import { WindowIntake } from './window-intake.ts'
@@ -53,6 +54,7 @@ class RunningDownload implements Download {
   #resolveSettled: () => void = () => undefined
   #stage: 'resuming' | 'buying' | 'complete' | 'settled' = 'resuming'
   #disk: string | undefined
+  readonly #offers = new LatestOffers((peer, offer) => this.#onOffer(peer, offer))
   #stops: (() => void)[] = []
   #showTimer: ReturnType<typeof setTimeout> | undefined
   #lastTickMs = 0
@@ -129,6 +131,7 @@ class RunningDownload implements Download {
         gives: (peer) => this.#gives(peer),
         gone: (peer) => {
           this.#lines.delete(peer.id)
+          this.#offers.gone(peer)
           if (this.#peers.delete(peer.id)) this.#step({ tag: 'left', peer: peer.id })
         },
       }),
@@ -140,7 +143,10 @@ class RunningDownload implements Download {
     for (const peer of this.#session.plain()) if (!peer.choking) this.#gives(peer)
     if (wallet !== undefined) this.#stops.push(wallet.onEvent(() => void this.#payer.askWallet()))
     const timer = setInterval(() => this.#tick(), TICK_MS)
-    this.#stops.push(() => clearInterval(timer))
+    this.#stops.push(
+      () => clearInterval(timer),
+      () => this.#offers.stop(),
+    )
     await this.#payer.askWallet()
     this.#step({ tag: 'tick' })
   }
@@ -196,7 +202,7 @@ class RunningDownload implements Download {
   #onMessage(peer: Peer, message: Message): void {
     switch (message.t) {
       case 'offer':
-        return this.#onOffer(peer, message.event, message.gift)
+        return this.#offers.heard(peer, message)
       case 'refuse':
         if (this.#parts.works.of(peer, message.id) === undefined) return
         this.#deps.log?.('request refused', { peer: peer.key, code: message.code })
@@ -206,6 +212,8 @@ class RunningDownload implements Download {
       case 'data':
         return this.#intake.onData(peer, message)
       case 'quote':
+        // The price may have changed just before.
+        this.#offers.readLatest(peer)
         return this.#intake.onQuote(peer, message)
       case 'key':
         return this.#intake.onKey(message)
@@ -216,7 +224,7 @@ class RunningDownload implements Download {
     }
   }
 
-  #onOffer(peer: Peer, json: string, gift: boolean): void {
+  #onOffer(peer: Peer, { event: json, gift }: OfferMessage): void {
     const event = parseEvent(json)
     const offer = event === undefined ? undefined : readOffer(event, this.#session.meta.infoHash)
     if (offer === undefined || offer.seller !== peer.key)

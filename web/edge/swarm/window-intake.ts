@@ -15,10 +15,15 @@ import { refusalOf } from './quote-check.ts'
 import { leafHashes } from './window-cipher.ts'
 import { leavesProve } from './window-proof.ts'
 
+/** Windows that were given up may still be under way, as much as a seller lets be out unpaid, twice over. */
+const MAX_STRAY_BYTES = 64 * 1024 * 1024
+
 type Of<T extends Message['t']> = Extract<Message, { t: T }>
 
 export class WindowIntake {
   readonly #parts: DownloadParts
+  /** Bytes of no open window, since the last whole one. */
+  readonly #stray = new WeakMap<Peer, number>()
   readonly #owing: Owing
 
   constructor(parts: DownloadParts, owing: Owing) {
@@ -61,7 +66,7 @@ export class WindowIntake {
 
   onData(peer: Peer, message: Of<'data'>): void {
     const work = this.#parts.works.of(peer, message.id)
-    if (work === undefined) return
+    if (work === undefined) return this.#strayed(peer, message.bytes.length)
     if (message.at !== work.received || message.at + message.bytes.length > work.bytes)
       return this.spoil(message.id, 'sent data out of place')
     if (
@@ -86,6 +91,7 @@ export class WindowIntake {
     if (signed === undefined) return this.spoil(message.id, 'sent a quote that it did not sign')
     if (!books.firstUse(signed.quote)) return this.spoil(message.id, 'used a quote or a secret twice')
     works.quoted(message.id, work, signed)
+    this.#stray.delete(peer)
     void this.#check(message.id, work)
   }
 
@@ -105,6 +111,13 @@ export class WindowIntake {
       return
     work.preimage = toHex(message.secret)
     this.#parts.step({ tag: 'settled', window: id, fees: ZERO })
+  }
+
+  /** Data of no window that is open. */
+  #strayed(peer: Peer, bytes: number): void {
+    const stray = (this.#stray.get(peer) ?? 0) + bytes
+    this.#stray.set(peer, stray)
+    if (stray > MAX_STRAY_BYTES) peer.drop('sent what nobody asked for')
   }
 
   spoil(id: WindowId, why: string): void {
