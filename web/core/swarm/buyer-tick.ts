@@ -87,9 +87,8 @@ function wait(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
       const why = 'took the lock and did not settle in time'
       effects.push({ tag: 'drop', peer: window.peer, key: window.key, why, ever: false })
     }
-    // What ran ahead of this payment waits for it no longer.
-    if (record(buyer, window.key, nowMs).settledBytes === 0)
-      effects.push(...books.giveUpAll(buyer, window.key))
+    // What is ready to be paid to this key, and has no room beside the lock, waits for it no longer.
+    effects.push(...books.giveUpAll(buyer, window.key))
   }
   if (window.state === 'unknown' && nowMs >= window.lookUpAtMs) {
     window.lookUpAtMs = nowMs + MAX_LOOKUP_MS
