@@ -31,13 +31,15 @@ test('four sellers that take the lock and keep it lock the unproven budget at mo
         approved: [approved.identity.key],
       })
       const most = mostLocked(device)
-      await until(device.download, ({ locked }) => locked > 0)
+      // Nobody else is asked when the budget is locked.
+      await until(device.download, ({ state }) => state.tag === 'waiting' && state.why === 'payment')
+      expect(most()).toBeGreaterThan(0)
+      expect(most()).toBeLessThanOrEqual(unprovenBudget)
+      for (const hostile of hostiles) await hostile.leave()
       await arena.seller({}, approved)
       await whole(arena, device)
       // The wallet gives up on what nobody settles: every sat is back.
       await until(device.download, ({ locked }) => locked === 0)
-      expect(most()).toBeGreaterThan(0)
-      expect(most()).toBeLessThanOrEqual(unprovenBudget)
       expect(await lostTo(hostiles)).toBe(0)
       await accounted(device)
     },
@@ -86,7 +88,6 @@ test('a wallet that does not answer is asked again, not paid again; what settles
     hostileOnly = false
     expect(await lost(mute)).toBeLessThanOrEqual(ONE_PIECE)
     await finish(arena, device)
-    expect(mute.deals.length).toBe(1)
     const late = new Promise<Msat>((done) => device.download.onLate((_, row) => done(row.amountMsat as Msat)))
     open()
     arena.skip(60_000) // the next look-up is due
