@@ -15,6 +15,7 @@ import { deviceRunCommand, deviceStatusCommand } from './cli/device-run.ts'
 import { distributorCommand } from './cli/distributor.ts'
 import { publishCommand } from './cli/publish.ts'
 import { relayCommand } from './cli/relay.ts'
+import { verifyProofCommand } from './cli/verify-proof.ts'
 import { verifyReceiptsCommand } from './cli/verify-receipts.ts'
 import { installLastResort } from './last-resort.ts'
 import { withoutSecrets } from './log.ts'
@@ -27,6 +28,7 @@ const commands: readonly Command[] = [
   distributorCommand,
   publishCommand,
   verifyReceiptsCommand,
+  verifyProofCommand,
 ]
 
 const version = (): string => {
