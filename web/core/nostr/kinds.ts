@@ -7,7 +7,7 @@ export const OFFER = 31890
 export const PROGRESS = 31891
 /** The vendor's list of enrolled devices, addressable, NIP-44 to itself: `Roster`. */
 export const ROSTER = 31892
-/** A fraud proof, regular. */
+/** A fraud proof, regular: `p` = accused key, `i` = vendor id, `d` = info-hash; content is the proof, base64. */
 export const FRAUD_PROOF = 1892
 /** Rumours inside NIP-59 gift wraps. */
 export const REPORT = 1893
