@@ -6,7 +6,7 @@ import type { Seen } from './trace.ts'
 import { World, type Outcome } from './world.ts'
 
 /** Up to here signatures, ciphers and frames are the product's own. */
-const REAL_UP_TO = 50
+export const REAL_UP_TO = 50
 
 export type RunOptions = Readonly<{
   devices?: number | undefined

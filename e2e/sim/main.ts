@@ -1,33 +1,85 @@
 /**
- * `npm run sim -- [--seeds N] [--from K] [--devices N] [--cheap] [--json]`: random worlds, one a seed, until one fails.
- * A failing seed is printed with the command that replays it.
+ * `npm run sim -- [--seeds N] [--from K] [--devices N] [--cheap] [--trace] [--json]`: random worlds, one a seed. Each that
+ * fails is printed with the command that replays it. Above 50 devices one calm world a seed, to measure; `--makespan`
+ * takes the coarse network instead: up to a million devices.
  */
 import { parseArgs } from 'node:util'
-import { runSeed } from './fine.ts'
+import { loadSecp } from '#secp'
+import { simMakespan } from './coarse.ts'
+import { REAL_UP_TO, runSeed } from './fine.ts'
+import { simScale } from './swarm.ts'
 import type { Seen } from './trace.ts'
 
 const { values } = parseArgs({
   options: {
-    seeds: { type: 'string', default: '200' },
+    seeds: { type: 'string' },
     from: { type: 'string', default: '1' },
     devices: { type: 'string' },
-    trace: { type: 'boolean', default: false },
+    makespan: { type: 'boolean', default: false },
     cheap: { type: 'boolean', default: false },
+    trace: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 })
-const devices = values.devices === undefined ? undefined : Number(values.devices)
-const tap: Seen = (fact, atMs) => console.log(`${(atMs / 1000).toFixed(3)} ${JSON.stringify(fact)}`)
-let failed = 0
-const startedMs = performance.now()
-const from = Number(values.from)
-for (let seed = from; seed < from + Number(values.seeds); seed++) {
-  const result = runSeed(seed, { devices, cheap: values.cheap, ...(values.trace ? { tap } : {}) })
-  if (result.verdicts.length === 0) continue
-  failed++
-  console.log(`seed ${seed}: ${result.digest}`)
-  for (const { judge, atMs, says } of result.verdicts.slice(0, 5))
-    console.log(`  ${judge} at ${Math.round(atMs)}: ${says}`)
+
+const numberOf = (text: string | undefined, otherwise: number, flag: string): number => {
+  const number = text === undefined ? otherwise : Number(text)
+  if (Number.isSafeInteger(number) && number > 0) return number
+  throw new Error(`--${flag} takes a whole number above 0.`)
 }
-console.log(`${failed} failed, ${(performance.now() - startedMs) / Number(values.seeds)} ms each`)
-process.exitCode = failed === 0 ? 0 : 1
+
+type Row = Readonly<Record<string, unknown>>
+const from = numberOf(values.from, 1, 'from')
+const devices = values.devices === undefined ? undefined : numberOf(values.devices, 1, 'devices')
+const large = values.makespan || (devices !== undefined && devices > REAL_UP_TO)
+const seeds = numberOf(values.seeds, large ? 1 : 200, 'seeds')
+const say = (line: string): void => void (values.json ? console.error(line) : console.log(line))
+const tap: Seen = (fact, atMs) => say(`${(atMs / 1000).toFixed(3)} ${JSON.stringify(fact)}`)
+
+const rows: Row[] = []
+const failed: number[] = []
+const startedMs = performance.now()
+await loadSecp()
+for (let seed = from; seed < from + seeds; seed++) {
+  if (values.makespan) {
+    const result = simMakespan({ devices: devices ?? 1000, seed })
+    rows.push(result)
+    say(
+      `${result.devices} devices: ${result.steps} steps, bound ${result.bound}, ratio ${result.ratio.toFixed(3)}, ${result.seconds.toFixed(1)} s`,
+    )
+  } else if (large) {
+    const { outcome, lastS, boundS, ratio, seconds } = simScale(devices ?? 1000, seed)
+    rows.push({
+      seed,
+      devices,
+      lastS,
+      boundS,
+      ratio,
+      seconds,
+      events: outcome.events,
+      digest: outcome.digest,
+    })
+    say(
+      `${outcome.finished} of ${outcome.buyers} devices after ${lastS?.toFixed(1) ?? '?'} s, fluid bound ${boundS.toFixed(1)} s, ${outcome.events} events in ${seconds.toFixed(1)} s, digest ${outcome.digest}`,
+    )
+    judge(seed, outcome)
+  } else judge(seed, runSeed(seed, { devices, cheap: values.cheap, ...(values.trace ? { tap } : {}) }))
+}
+
+function judge(seed: number, outcome: ReturnType<typeof runSeed>): void {
+  if (!large)
+    rows.push({ seed, digest: outcome.digest, crashes: outcome.crashes, lateMsat: outcome.lateMsat })
+  if (outcome.verdicts.length === 0) return
+  failed.push(seed)
+  say(`✗ seed ${seed}, digest ${outcome.digest}`)
+  for (const { judge: name, atMs, says } of outcome.verdicts.slice(0, 5))
+    say(`    ${name}, at ${new Date(atMs).toISOString()}: ${says}`)
+  const flags = [devices === undefined ? '' : ` --devices ${devices}`, values.cheap ? ' --cheap' : '']
+  say(`    replay: npm run sim -- --seeds 1 --from ${seed}${flags.join('')} --trace`)
+}
+
+const seconds = (performance.now() - startedMs) / 1000
+if (!values.makespan)
+  say(`${seeds - failed.length} worlds passed, ${failed.length} failed, in ${seconds.toFixed(1)} s`)
+if (values.json) console.log(JSON.stringify({ sim: large ? 'scale' : 'seeds', failed, seconds, rows }))
+process.exitCode = failed.length === 0 ? 0 : 1
