@@ -12,6 +12,7 @@ export type Usage = Readonly<{
   peakMiB: number
 }>
 /** `atMs`: Unix time, with fractions. */
+export type Detail = Readonly<Record<string, unknown>>
 export type Told = Readonly<{
   event: string
   atMs: number
@@ -19,7 +20,7 @@ export type Told = Readonly<{
   detail: Readonly<Record<string, unknown>>
 }>
 export type Order = Readonly<
-  { tag: 'start'; config: unknown } | { tag: 'ask'; what: string } | { tag: 'stop' }
+  { tag: 'start'; config: unknown } | { tag: 'ask'; what: string; detail: Detail } | { tag: 'stop' }
 >
 
 export const nowMs = (): number => performance.timeOrigin + performance.now()
@@ -35,7 +36,7 @@ export type Tell = (event: string, detail?: Readonly<Record<string, unknown>>, a
 export type Running = Readonly<{
   stop(): Promise<void>
   /** What the parent may ask for, by name; what a process has used needs no answer of its own. */
-  answers?: Readonly<Record<string, () => Readonly<Record<string, unknown>>>>
+  answers?: Readonly<Record<string, (detail: Detail) => Detail | Promise<Detail>>>
 }>
 
 /** Runs `main` with the configuration until the parent says stop. */
@@ -62,8 +63,11 @@ export function child<Config>(main: (config: Config, tell: Tell) => Promise<Runn
         })
         return
       case 'ask': {
-        const { what } = order
-        return void running?.then(({ answers }) => tell(what, answers?.[what]?.())).catch(() => undefined)
+        const { what, detail } = order
+        running
+          ?.then(async ({ answers }) => tell(what, await answers?.[what]?.(detail)))
+          .catch((error: unknown) => tell('failed', { message: String(error) }))
+        return
       }
       case 'stop':
         return void end()

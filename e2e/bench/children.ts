@@ -2,7 +2,7 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
-import type { Order, Told, Usage } from './child.ts'
+import type { Detail, Order, Told, Usage } from './child.ts'
 
 export class BenchError extends Error {
   override readonly name = 'BenchError'
@@ -14,7 +14,7 @@ export interface Child {
   /** The first `event` it tells, now or before. */
   next(event: string, timeoutMs: number): Promise<Told>
   /** What the program answers to `what`, with what it has used so far. */
-  ask(what: string): Promise<Told>
+  ask(what: string, detail?: Detail): Promise<Told>
   usage(): Promise<Usage>
   stop(): Promise<void>
 }
@@ -101,9 +101,9 @@ export function startChild(options: ChildOptions): Child {
       watchers.add(watch)
       watch()
     })
-  const ask = (what: string): Promise<Told> => {
+  const ask = (what: string, detail: Detail = {}): Promise<Told> => {
     const from = told.length
-    order({ tag: 'ask', what })
+    order({ tag: 'ask', what, detail })
     return wait(what, ANSWER_TIMEOUT_MS, from)
   }
   order({ tag: 'start', config })

@@ -1,17 +1,52 @@
-/** When the first data channel of this process opened: the moment from which both contenders are timed. */
+/** The WebRTC connections of this process: when the first one opened, and what went over them. */
 import Peer from '@thaunknown/simple-peer/lite.js'
-import { nowMs } from './child.ts'
+import { nowMs, type Detail } from './child.ts'
 
-/** Calls back once. To be called before any peer is made. */
+const connections = new Set<{ getStats?(): unknown }>()
+
+/** Calls back when the first data channel opens: both contenders are timed from there. Before any peer is made. */
 export function onConnected(run: (atMs: number) => void): void {
   const { prototype } = Peer
   const emit = prototype.emit
-  let met = false
   prototype.emit = function (this: typeof prototype, event: string, ...values: never[]) {
-    if (event === 'connect' && !met) {
-      met = true
-      run(nowMs())
+    if (event === 'connect' && this._pc !== null) {
+      connections.add(this._pc)
+      if (connections.size === 1) run(nowMs())
     }
     return emit.call(this, event, ...values)
   }
+}
+
+/** Payload bytes of all data channels so far. */
+export function channelBytes(): Detail {
+  let [sent, received] = [0, 0]
+  for (const connection of connections) {
+    const stats = connection.getStats?.() as Iterable<
+      [string, { type?: string; bytesSent?: number; bytesReceived?: number }]
+    >
+    for (const [, { type, bytesSent = 0, bytesReceived = 0 }] of stats ?? [])
+      if (type === 'candidate-pair') [sent, received] = [sent + bytesSent, received + bytesReceived]
+  }
+  return { sent, received }
+}
+
+/** Counts what this process says and hears on WebSockets of the platform: Nostr, wallet messages included. */
+export function countWebSockets(): () => Detail {
+  const count = { sent: 0, received: 0, messages: 0 }
+  const Plain = globalThis.WebSocket
+  globalThis.WebSocket = class extends Plain {
+    constructor(url: string | URL, protocols?: string | string[]) {
+      super(url, protocols)
+      this.addEventListener('message', ({ data }: MessageEvent<unknown>) => {
+        count.received += String(data).length
+        count.messages++
+      })
+    }
+    override send(data: string | ArrayBufferLike | Blob | ArrayBufferView<ArrayBuffer>): void {
+      count.sent += String(data).length
+      count.messages++
+      super.send(data)
+    }
+  }
+  return () => ({ ...count })
 }

@@ -6,7 +6,7 @@ import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { openPlayAccount } from '../../web/edge/release/api.ts'
 import { inDir, type Context } from './bench.ts'
-import type { Usage } from './child.ts'
+import type { Detail, Usage } from './child.ts'
 import { BenchError, startChild, type Child } from './children.ts'
 import type { BuyerConfig } from './children/buyer.ts'
 import type { HouseConfig } from './children/house.ts'
@@ -42,7 +42,9 @@ export type Transfer = Readonly<{
   buyer: Usage
   seller: Usage
   /** What the buyer told at the end. */
-  detail: Readonly<Record<string, unknown>>
+  detail: Detail
+  /** What went over their connections, each as it counts itself; of the product only. */
+  traffic: { buyer: Detail; seller: Detail } | undefined
 }>
 
 const less = (after: Usage, before: Usage): Usage => ({
@@ -56,6 +58,7 @@ async function timed(
   startBuyer: () => Child,
   timeoutMs: number,
   check: () => Promise<void>,
+  counted: boolean,
 ): Promise<Transfer> {
   await seller.next('ready', READY_MS)
   const buyer = startBuyer()
@@ -64,12 +67,16 @@ async function timed(
     const sold = await seller.next('connected', READY_MS)
     const done = await buyer.next('done', timeoutMs)
     const sellerAfter = await seller.usage()
+    const traffic = counted
+      ? { buyer: (await buyer.ask('traffic')).detail, seller: (await seller.ask('traffic')).detail }
+      : undefined
     await check()
     return {
       ms: done.atMs - start.atMs,
       buyer: less(done.usage, start.usage),
       seller: less(sellerAfter, sold.usage),
       detail: done.detail,
+      traffic,
     }
   } finally {
     await Promise.all([buyer.stop(), seller.stop()])
@@ -113,9 +120,8 @@ export function freeTransfer(context: Context, run: Run, memory = false): Promis
     const leech = () =>
       startChild({ program: 'stock.ts', name: 'stock-leech', config: config(false), profileDir })
     // In memory webtorrent verifies all the same; there is only no file to look at.
-    return timed(seller, leech, timeoutMs, () =>
-      memory ? Promise.resolve() : proveCopy(path.join(to, fileName), material),
-    )
+    const check = () => (memory ? Promise.resolve() : proveCopy(path.join(to, fileName), material))
+    return timed(seller, leech, timeoutMs, check, false)
   })
 }
 
@@ -133,11 +139,15 @@ export function paidTransfer(context: Context, run: Run, priceMsat = DEFAULT_PRI
       priceMsat,
     }
     const bought: BuyerConfig = {
-      dir: to,
-      material,
-      tracker: run.buyerTracker ?? house.tracker,
-      relayUrl: house.url,
-      wallet: await house.account(),
+      buyers: [
+        {
+          dir: to,
+          material,
+          tracker: run.buyerTracker ?? house.tracker,
+          relayUrl: house.url,
+          wallet: await house.account(),
+        },
+      ],
     }
     const seller = startChild({ program: 'seller.ts', config: sold, profileDir })
     let artifact = ''
@@ -146,13 +156,14 @@ export function paidTransfer(context: Context, run: Run, priceMsat = DEFAULT_PRI
       () => {
         const buyer = startChild({ program: 'buyer.ts', config: bought, profileDir })
         void buyer.next('ready', READY_MS).then(
-          ({ detail }) => (artifact = String(detail['file'])),
+          ({ detail }) => (artifact = String((detail['files'] as string[])[0])),
           () => undefined,
         )
         return buyer
       },
       timeoutMs,
       () => proveCopy(artifact, material),
+      true,
     )
   })
 }

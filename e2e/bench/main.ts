@@ -7,10 +7,17 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { readArgs, UsageError } from './args.ts'
 import type { Bench, Context } from './bench.ts'
+import { footprintBench } from './footprint.ts'
 import { paidBench } from './paid.ts'
+import { paymentsBench } from './payments.ts'
+import { simBench } from './sim.ts'
+import { swarmBench } from './swarm.ts'
+import { paidTabsBench } from './tabs-bench.ts'
 import { json, table } from './table.ts'
+import { transportBench } from './transport.ts'
+import { walletTpsBench } from './wallet-tps.ts'
 
-const benches: readonly Bench[] = [paidBench]
+const benches: readonly Bench[] = [paidBench, paidTabsBench]
 
 async function main(): Promise<number> {
   let args

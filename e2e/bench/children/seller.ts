@@ -14,8 +14,8 @@ import { readMetainfo } from '../../../web/core/swarm/metainfo.ts'
 import { createShop } from '../../../web/edge/swarm/shop.ts'
 import { createSwarm } from '../../../web/edge/swarm/swarm.ts'
 import { connectNwc } from '../../../web/edge/wallet/nwc.ts'
-import { child } from '../child.ts'
-import { onConnected } from '../connected.ts'
+import { child, type Detail } from '../child.ts'
+import { channelBytes, countWebSockets, onConnected } from '../connected.ts'
 import type { Material } from '../material.ts'
 
 export type SellerConfig = Readonly<{
@@ -28,6 +28,7 @@ export type SellerConfig = Readonly<{
 
 child<SellerConfig>(async (config, tell) => {
   onConnected((atMs) => tell('connected', {}, atMs))
+  const nostr = countWebSockets()
   const secret = new Uint8Array(randomBytes(32))
   const identity = { secret, key: publicKey(secret) }
   const { release, file, torrentFile } = config.material
@@ -60,6 +61,7 @@ child<SellerConfig>(async (config, tell) => {
   await shop.start()
   tell('ready')
   return {
+    answers: { traffic: (): Detail => ({ channels: channelBytes(), nostr: nostr() }) },
     async stop() {
       await shop.stop()
       await swarm.close()
