@@ -17,7 +17,16 @@ import { json, table } from './table.ts'
 import { transportBench } from './transport.ts'
 import { walletTpsBench } from './wallet-tps.ts'
 
-const benches: readonly Bench[] = [paidBench, paidTabsBench]
+const benches: readonly Bench[] = [
+  paidBench,
+  paidTabsBench,
+  walletTpsBench,
+  transportBench,
+  swarmBench,
+  footprintBench,
+  paymentsBench,
+  simBench,
+]
 
 async function main(): Promise<number> {
   let args
