@@ -26,7 +26,7 @@ const SLOWEST_MS = 60_000
 const SEARCH_MS = 250
 /** Another seller must be faster by so much before what was asked of one is asked of it: begun windows cost debt. */
 const FASTER = { unbegun: 2, begun: 4 } as const
-const WORTH_MS = { unbegun: 250, begun: 2000 } as const
+const WORTH_MS = { unbegun: 250, begun: 1000 } as const
 
 /** Asks for windows wherever a seller has room. */
 export function ask(buyer: Buyer, nowMs: number): BuyerEffect[] {
@@ -149,6 +149,7 @@ function open(buyer: Buyer, seller: Seller, pieces: readonly number[], nowMs: nu
     doneAtMs: 0,
     retryAtMs: 0,
     unproven: false,
+    takesOver: false,
     elsewhere: false,
     restored: false,
     lookUps: 0,
@@ -177,8 +178,9 @@ function askAgain(buyer: Buyer, market: Market, nowMs: number): BuyerEffect[] {
     if (may === 'none' || (may !== undefined && !slow.pieces.every(may))) continue
     effects.push(...books.giveUp(buyer, slow))
     const window = askOne(buyer, market, seller, nowMs)
-    if (window !== undefined)
-      effects.push({ tag: 'ask', window: window.id, peer: window.peer, pieces: window.pieces })
+    if (window === undefined) continue
+    window.takesOver = true
+    effects.push({ tag: 'ask', window: window.id, peer: window.peer, pieces: window.pieces })
   }
   return effects
 }
@@ -188,7 +190,7 @@ function slowest(buyer: Buyer, seller: Seller, nowMs: number): Window | undefine
   let found: Window | undefined
   let most = 0
   for (const window of buyer.windows.values()) {
-    if (window.key === seller.peer.key || window.mode === 'credit') continue
+    if (window.key === seller.peer.key || window.mode === 'credit' || window.takesOver) continue
     if (!window.pieces.every((piece) => seller.peer.has[piece] === 1)) continue
     const leftMs = leftMsOf(buyer, window, nowMs)
     const begun = window.received > 0 || window.state === 'held' ? 'begun' : 'unbegun'

@@ -1,6 +1,6 @@
 /** What the budgets, the balance, memory and a seller's patience leave room for. */
 import type { PartyKey } from '../bytes.ts'
-import { DEFAULT_UNPAID_BYTES, MAX_OPEN_PER_PEER } from '../exchange/desk.ts'
+import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES, MAX_OPEN_PER_PEER } from '../exchange/desk.ts'
 import { MIB, priceOf, type Msat } from '../money/msat.ts'
 import { rateOf, turnMs, answerMsOf } from './buyer-meter.ts'
 import { MAX_PAYMENT_SLOTS } from './buyer-policy.ts'
@@ -10,8 +10,8 @@ import { record, type Buyer, type BuyerPeer, type KeyRecord } from './buyer-stat
 export const SELLER_ROOM = DEFAULT_UNPAID_BYTES
 /** One less than a desk allows: it hears of a settlement later than the buyer. */
 export const MAX_OPEN = MAX_OPEN_PER_PEER - 1
-/** Ciphertext that may come before a key's first payment has settled, besides the piece that is paid. */
-export const RUN_AHEAD_BYTES = 12 * MIB
+/** Ciphertext that may be here when a key's first payment settles: half of what a desk has for all new keys together. */
+export const RUN_AHEAD_BYTES = DEFAULT_UNPROVEN_BYTES / 2
 /** What is held would be paid within this time: well before its quote lapses. */
 const HELD_MS = 30_000
 
@@ -94,7 +94,7 @@ function unpaidRoom(buyer: Buyer, peer: BuyerPeer, of: KeyRecord, piece: number,
   if (of.settledBytes > 0) return Math.min(peer.roomBytes, 2 * rateOf(of) * turn + 3 * wish) - out
   const known = buyer.pace.paymentMs > 0 && rateOf(of) > 0
   const ahead = known ? Math.min(RUN_AHEAD_BYTES, rateOf(of) * turn + 2 * wish) : RUN_AHEAD_BYTES
-  return Math.min(peer.roomBytes, piece + ahead) - out
+  return Math.min(peer.roomBytes, Math.max(piece, ahead)) - out
 }
 
 /** Sats of windows that this key could be paid for: its stake, and two windows ahead that are ready when it frees. */

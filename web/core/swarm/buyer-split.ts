@@ -9,8 +9,8 @@
  * - `fastest`: all below the cap.
  * A mirror is beside this order: whether it is used is a policy of its own.
  *
- * Size: while much is missing a window takes about `WINDOW_MS` of the seller's rate, from 1 to 8 MiB; towards the end an
- * eighth of the seller's fair share of what is left, so that all end together. Where payments are slow it is at least what keeps rate ×
+ * Size: while much is missing a window takes about `WINDOW_MS` of the seller's rate, from 1 to 8 MiB; towards the end a
+ * fourth of the seller's fair share of what is left, so that all end together. Where payments are slow it is at least what keeps rate ×
  * payment time in `FLIGHTS` windows: when payments queue up in the wallet, windows grow rather than become more.
  */
 import { MIB, ZERO, type Money, type Msat } from '../money/msat.ts'
@@ -21,7 +21,10 @@ import { record, wantsOf, type Buyer, type BuyerPeer, type KeyRecord } from './b
 
 const SMALLEST = MIB
 const LARGEST = 8 * MIB
-const WINDOW_MS = 5000
+const WINDOW_MS = 6000
+/** With several sellers a window at the end takes a fourth of the seller's share of the rest, but at least so long. */
+const ROUNDS = 4
+const SHORT_MS = 250
 /** Windows whose payments hide each other, of the seven that a seller lets be open: one more comes in, one is queued. */
 const FLIGHTS = 4.5
 const HEAD_ROOM = 1.1
@@ -161,7 +164,10 @@ export function windowSize(buyer: Buyer, market: Market, seller: Seller): number
   const { pieceLength } = buyer.shape
   const largest = Math.min(MAX_WINDOW_BYTES, peer.maxWindowBytes)
   const steady = Math.min(LARGEST, Math.max(SMALLEST, rate * WINDOW_MS))
-  const ending = (shareOf(market, seller) * freeBytes(buyer)) / 8
+  const ending =
+    market.moving < 2
+      ? Math.max(SMALLEST, freeBytes(buyer) / 3)
+      : Math.max(Math.min(SMALLEST, rate * SHORT_MS), (shareOf(market, seller) * freeBytes(buyer)) / ROUNDS)
   let size = Math.min(steady, ending)
   if (price > 0 && peer.mode === 'atomic') {
     const flight = rate * (turnMs(buyer) + answerMsOf(of)) * HEAD_ROOM

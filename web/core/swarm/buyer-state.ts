@@ -119,6 +119,8 @@ export type Window = {
   retryAtMs: number
   /** Counted against the unproven budget when it was paid. */
   unproven: boolean
+  /** It took over what another seller was asked for: nobody takes it over again, however slow all are. */
+  takesOver: boolean
   /** Its pieces were given free to be bought elsewhere. */
   elsewhere: boolean
   /** From before a restart: pieces that are there already came from this very window. */

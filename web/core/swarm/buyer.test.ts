@@ -50,9 +50,47 @@ type Setup = {
   budget: number
   riskBudget: number
   unprovenBudget: number
+  paymentSlots: number
+  memoryPieces: number
+  budgetPieces: number
   balance: number
   feeMsat: number
   sellers: readonly { nature: Nature; price: number; approved: boolean }[]
+}
+
+/** What the buyer keeps as sums is what its windows and pieces say. */
+function expectBooks(buyer: buyers.Buyer): void {
+  const under = buyers.nothingUnderWay()
+  let free = 0
+  for (const window of buyer.windows.values()) {
+    const { state, bytes, amount } = window
+    under.heldBytes += bytes
+    if (state === 'asked') {
+      under.asked++
+      under.queuedBytes += bytes - window.received
+    }
+    if (amount === 0 || state === 'opening') continue
+    under.unpaidBytes += bytes
+    if (state === 'paying' || state === 'unknown') {
+      under.payments++
+      under.locked += amount
+      under.lockedBytes += bytes
+    } else {
+      under.promises++
+      under.promised += amount
+      under.promisedBytes += bytes
+    }
+  }
+  // As text: this runs at every step.
+  expect(JSON.stringify(buyer.under)).toBe(JSON.stringify(under))
+  for (let piece = 0; piece < buyer.have.length; piece++)
+    if (buyer.have[piece] === 0 && buyer.assigned[piece] === 0) free++
+  expect(buyer.picker.free).toBe(free)
+  for (const peer of buyer.partial) {
+    const missing = [...peer.has.keys()].filter((piece) => peer.has[piece] === 1 && buyer.have[piece] === 0)
+    expect(peer.wants).toBe(missing.length)
+    expect(peer.free).toBe(missing.filter((piece) => buyer.assigned[piece] === 0).length)
+  }
 }
 
 class World {
@@ -93,6 +131,9 @@ class World {
       budget: msat(setup.budget),
       riskBudget: msat(setup.riskBudget),
       unprovenBudget: msat(setup.unprovenBudget),
+      paymentSlots: setup.paymentSlots,
+      memoryBytes: setup.memoryPieces * BLOCK,
+      budgetBytes: setup.budgetPieces * BLOCK,
       lockedTimeoutMs: LOCK_MS,
       approved: setup.sellers.flatMap(({ approved }, i) =>
         approved ? [String(i).repeat(64) as PartyKey] : [],
@@ -115,6 +156,10 @@ class World {
     })
   }
 
+  #bytes(pieces: readonly number[]): number {
+    return pieces.reduce((sum, piece) => sum + pieceBytes(this.shape, piece), 0)
+  }
+
   connect(seller: Seller): void {
     if (seller.peer !== undefined || (this.healed && seller.nature !== 'honest')) return
     const peer = (seller.peer = `p${++this.#peers}`)
@@ -127,7 +172,10 @@ class World {
       money: MONEY,
       maxWindowBytes: 3 * BLOCK,
     })
-    this.step({ tag: 'has', peer, pieces: Array.from(this.#stored, (_, piece) => piece) })
+    // Every second seller lacks pieces, until the world is healed.
+    const lacks = this.#peers % 2 === 0 && !this.healed
+    const pieces = Array.from(this.#stored, (_, piece) => piece).filter((piece) => !lacks || piece % 3 !== 1)
+    this.step({ tag: 'has', peer, pieces })
   }
 
   disconnect(seller: Seller): void {
@@ -144,6 +192,7 @@ class World {
   step(event: buyers.BuyerEvent): void {
     const effects = buyers.step(this.buyer, event, this.nowMs)
     for (const effect of effects) this.#effect(effect)
+    expectBooks(this.buyer)
   }
 
   #effect(effect: buyers.BuyerEffect): void {
@@ -159,6 +208,9 @@ class World {
             expect(lockedMs, 'a piece is fetched twice only after the lock timeout').toBeGreaterThan(LOCK_MS)
           }
         }
+        const held = [...this.#live.values()].reduce((sum, { pieces }) => sum + this.#bytes(pieces), 0)
+        if (held > 0)
+          expect(held + this.#bytes(effect.pieces), 'memory').toBeLessThanOrEqual(this.policy.memoryBytes)
         this.#live.set(effect.window, { key: seller.key, pieces: effect.pieces, payment: undefined })
         return void this.jobs.push({ ...effect, tag: 'request' })
       }
@@ -225,6 +277,10 @@ class World {
     expect(atStake(spent) + fees + amount, 'the budget of the release').toBeLessThanOrEqual(
       this.policy.budget,
     )
+    const inFlight = spent.filter((at) => at.opened === 'no' && at.heardAtMs === undefined)
+    expect(inFlight.length, 'payments in flight').toBeLessThan(this.policy.paymentSlots)
+    const bytes = spent.reduce((sum, at) => sum + this.#bytes(at.pieces), this.#bytes(pieces))
+    expect(bytes, 'the bytes of the release').toBeLessThanOrEqual(this.policy.budgetBytes)
     const payment: Payment = {
       hash,
       key,
@@ -268,6 +324,7 @@ class World {
       paid: sum(opened),
       fees: msat(opened.length * this.feeMsat),
       lost: sum(opened.filter((at) => at.opened === 'cheated')),
+      bytes: opened.reduce((bytes, at) => bytes + this.#bytes(at.pieces), 0),
     })
     for (const payment of this.payments) {
       payment.window = undefined
@@ -468,7 +525,12 @@ class World {
   heal(): void {
     this.healed = true
     for (const seller of this.sellers) if (seller.nature !== 'honest') this.disconnect(seller)
-    this.buyer.policy = { ...this.policy, budget: msat(10_000), unprovenBudget: msat(10_000) }
+    this.buyer.policy = {
+      ...this.policy,
+      budget: msat(10_000),
+      unprovenBudget: msat(10_000),
+      budgetBytes: Infinity,
+    }
     ;(this as { policy: buyers.BuyerPolicy }).policy = this.buyer.policy
     this.fund(10_000)
     this.sellers.push({
@@ -498,6 +560,9 @@ const anySetup: fc.Arbitrary<Setup> = fc.record({
   budget: fc.constantFrom(1, 4, 7, 12, 40),
   riskBudget: fc.nat({ max: 6 }),
   unprovenBudget: fc.nat({ max: 5 }),
+  paymentSlots: fc.integer({ min: 1, max: 4 }),
+  memoryPieces: fc.integer({ min: 1, max: 8 }),
+  budgetPieces: fc.constantFrom(Infinity, Infinity, 3, 8),
   balance: fc.constantFrom(0, 2, 6, 30),
   feeMsat: fc.constantFrom(0, 0, 1),
   sellers: fc.array(
@@ -546,6 +611,9 @@ describe('buyer, sellers and wallet', () => {
       budget: 4,
       riskBudget: 9,
       unprovenBudget: 9,
+      paymentSlots: 9,
+      memoryPieces: 9,
+      budgetPieces: Infinity,
       balance: 9,
       feeMsat: 0,
       sellers: [

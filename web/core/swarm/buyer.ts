@@ -209,6 +209,7 @@ function restore(buyer: Buyer, from: RestoredWindow, nowMs: number): void {
     doneAtMs: 0,
     retryAtMs: 0,
     unproven: false,
+    takesOver: false,
     elsewhere: false,
     restored: true,
     lookUps: 0,
