@@ -121,7 +121,7 @@ export function findCommand(
 }
 
 /** Values by these names are whole numbers. */
-const NUMBERS = new Set(['PORT', 'N', 'SATS', 'MSAT_PER_MIB', 'MIB', 'KIB_PER_S', 'SECONDS'])
+const NUMBERS = new Set(['PORT', 'N', 'SATS', 'MSAT_PER_MIB', 'MIB', 'KIB_PER_S', 'SECONDS', 'BYTES'])
 
 /** @throws CliError */
 export function parseFlags(

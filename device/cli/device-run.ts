@@ -8,10 +8,12 @@ import type { Job } from '../../web/core/rollout/lifecycle.ts'
 import { loadCheats } from '../../web/edge/swarm/cheat-records.ts'
 import { readJournal } from '../storage/journal.ts'
 import { readConfig } from '../config/config.ts'
+import { tradeFlags, withTradeFlags } from '../config/trade.ts'
 import { readJoinState } from '../run/join-state.ts'
 import { feesSum, paidRecords, paidSum } from '../run/receipts.ts'
 import { proofsDir } from '../run/proofs.ts'
 import { readRecord } from '../run/record.ts'
+import { mirrorBytesOf, soldOf } from '../run/sums.ts'
 import { shownJob, standing, versionsOf } from '../run/view.ts'
 import { EXIT, stopSignal, type Command } from './command.ts'
 import { isExposed } from './secret-input.ts'
@@ -22,10 +24,11 @@ export const deviceRunCommand: Command = {
   verb: 'device run',
   summary: 'Runs the device: buys, verifies, installs and reports what its vendor signed.',
   about: 'Stops cleanly on SIGTERM and SIGINT; cut off at any moment, the next start goes on where it was.',
-  flags: { config: configFlag },
+  flags: { config: configFlag, ...tradeFlags },
   async run({ flags, log, out, json }) {
     const file = resolve(flags.text('config') ?? 'device.toml')
-    const config = await readConfig(file)
+    const kept = await readConfig(file)
+    const config = { ...kept, trade: withTradeFlags(kept.trade, flags) }
     if (await isExposed(file)) log.warn(`others can read ${file}, which holds keys: chmod 600 ${file}`)
     const [{ runDevice }, { realPorts }] = await Promise.all([
       import('../run/run-device.ts'),
@@ -78,6 +81,11 @@ export const deviceStatusCommand: Command = {
         from,
         paidMsat,
       })),
+      sold: await soldOf(readJournal(join(config.dataDir, 'journal'))),
+      mirrorBytes:
+        job === undefined
+          ? 0
+          : await mirrorBytesOf(readJournal(join(config.dataDir, 'journal')), job.release),
       installed: versionsOf(known),
       dataDir: config.dataDir,
     }
@@ -89,6 +97,10 @@ export const deviceStatusCommand: Command = {
       )
       if (paid.length > 0)
         out(`  paid ${(status.paidMsat + status.feesMsat) / 1000} sats in ${paid.length} windows`)
+      if (status.sold.pieces > 0)
+        out(`  resold ${status.sold.pieces} pieces for ${status.sold.earned / 1000} sats`)
+      if (status.mirrorBytes > 0)
+        out(`  ${status.mirrorBytes} bytes came from an HTTP mirror (setting: ${config.trade.mirror})`)
       const installed = Object.entries(status.installed).map(([product, version]) => `${product} ${version}`)
       if (status.cheats.length > 0)
         out(

@@ -9,6 +9,7 @@ import { relayBaseUrl } from '../../web/core/rollout/join.ts'
 import type { DistributorSettings, DistributorSnapshot } from '../../web/edge/distributor/api.ts'
 import { fetchRelayConfig, RelayConfigError, type RelayConfig } from '../../web/edge/relay-config.ts'
 import type { Identity, Metainfo } from '../../web/edge/swarm/api.ts'
+import { rateFlag } from '../config/trade.ts'
 import { asEventLog } from '../log.ts'
 import { lockDirectory } from '../run/lock.ts'
 import { makeDirectory, writeDurably } from '../storage/durable.ts'
@@ -34,7 +35,8 @@ unless a wallet connection is given; receive permission suffices. Settings given
     data: { value: 'DIR', help: 'data directory (default .data/distributor)' },
     price: { value: 'MSAT_PER_MIB', help: 'price asked per MiB' },
     disk: { value: 'MIB', help: 'most disk space to use' },
-    upload: { value: 'KIB_PER_S', help: 'most upload (0: no limit)' },
+    'upload-limit': { value: 'BYTES_PER_S', help: 'most upload, such as 500K or 2M (0: no limit)' },
+    upload: { value: 'KIB_PER_S', help: 'the same in KiB a second' },
     spend: { value: 'SATS', help: 'what it may pay for the first copy of a release' },
     vendor: { value: 'ID', help: 'carry this vendor only; may be repeated', many: true },
     'wallet-file': { value: 'FILE', help: 'file with a wallet connection (or SATPATCH_WALLET)' },
@@ -168,7 +170,8 @@ function withFlags(
   const upload = flags.count('upload')
   const spend = flags.count('spend')
   const { uploadBps, ...rest } = kept
-  const bps = upload === undefined ? uploadBps : upload === 0 ? undefined : upload * 1024
+  const limit = rateFlag(flags, 'upload-limit') ?? (upload === undefined ? undefined : upload * 1024)
+  const bps = limit === undefined ? uploadBps : limit === 0 ? undefined : limit
   return {
     ...rest,
     ...(price === undefined ? {} : { price: msat(price) }),

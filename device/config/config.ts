@@ -6,10 +6,20 @@ import * as v from 'valibot'
 import { fromHex, type PartyKey, type VendorId } from '../../web/core/bytes.ts'
 import type { Msat } from '../../web/core/money/msat.ts'
 import { publicKey } from '../../web/core/nostr/event.ts'
+import {
+  DEFAULT_BUDGET_BYTES,
+  DEFAULT_MIRROR,
+  DEFAULT_PAYMENT_SLOTS,
+  DEFAULT_PREFER,
+  MAX_PAYMENT_SLOTS,
+  type MirrorUse,
+  type Preference,
+} from '../../web/core/swarm/buyer-policy.ts'
 import { parseConnection } from '../../web/core/wallet/connection.ts'
 import type { Identity } from '../../web/edge/swarm/api.ts'
 import { didYouMean } from '../cli/suggest.ts'
 import { errnoOf } from '../storage/errors.ts'
+import { MIRROR_USES, parseRate, PREFERENCES } from './trade.ts'
 
 /** The message says which file and key, what is wrong with it and what to write instead. */
 export class ConfigError extends Error {
@@ -57,6 +67,21 @@ const optionalCommand = v.optional(
   '',
 )
 
+const choice = <const T extends readonly string[]>(words: T) =>
+  v.picklist(words, `must be ${words.map((word) => `"${word}"`).join(' or ')}`)
+/** Bytes a second, as a number or as text with a unit. */
+const rate = v.union(
+  [
+    count('bytes a second'),
+    v.pipe(
+      v.string(),
+      v.check((value) => parseRate(value) !== undefined),
+      v.transform((value) => parseRate(value) ?? 0),
+    ),
+  ],
+  'must be bytes a second: 500000, "500K" or "2M" (0: no limit)',
+)
+
 const schema = v.strictObject({
   version: v.literal(1, 'must be 1'),
   name: text('a name for the fleet’s list', 80),
@@ -97,6 +122,15 @@ const schema = v.strictObject({
       risk_sats_unproven: v.optional(count('sats')),
       bytes_per_day: v.optional(count('bytes (0: no limit)'), 0),
       payment_timeout_seconds: v.optional(count('seconds', 1), 60),
+      prefer: v.optional(choice(PREFERENCES), DEFAULT_PREFER),
+      bytes_bought_per_release: v.optional(count('bytes (0: no limit)'), 0),
+      payment_slots: v.optional(
+        v.pipe(
+          count('payments at a time', 1),
+          v.maxValue(MAX_PAYMENT_SLOTS, `must be at most ${MAX_PAYMENT_SLOTS}: no channel carries more`),
+        ),
+        DEFAULT_PAYMENT_SLOTS,
+      ),
     }),
     {},
   ),
@@ -118,6 +152,17 @@ const schema = v.strictObject({
       use_relay_ice_servers: v.optional(v.boolean('must be true or false'), true),
       use_relay_tracker: v.optional(v.boolean('must be true or false'), true),
       check_minutes: v.optional(count('minutes', 1), 5),
+      upload_limit: v.optional(rate, 0),
+      download_limit: v.optional(rate, 0),
+      resell_msat_per_mib: v.optional(count('millisatoshi per MiB', 1)),
+      mirror: v.optional(choice(MIRROR_USES), DEFAULT_MIRROR),
+      mirror_url: v.optional(
+        v.union([
+          v.literal(''),
+          url(['http:', 'https:'], 'an address such as "https://files.example/app.bin"'),
+        ]),
+        '',
+      ),
     }),
     {},
   ),
@@ -153,6 +198,23 @@ export type DeviceConfig = Readonly<{
   useRelayIceServers: boolean
   useRelayTracker: boolean
   checkEveryMs: number
+  trade: TradeConfig
+}>
+
+/** How a device buys, and whether it sells what it has. */
+export type TradeConfig = Readonly<{
+  prefer: Preference
+  /** Bytes paid for, for one release. `Infinity`: no limit. */
+  budgetBytes: number
+  paymentSlots: number
+  mirror: MirrorUse
+  /** Where the artifact lies as a plain file; `{file}` in it stands for the artifact's file name. */
+  mirrorUrl: string | undefined
+  /** Bytes a second; `undefined`: no limit. */
+  uploadBps: number | undefined
+  downloadBps: number | undefined
+  /** Asked per MiB for pieces that are proven here. `undefined`: nothing is sold. */
+  resell: Msat | undefined
 }>
 
 /** @throws ConfigError */
@@ -265,5 +327,16 @@ function toConfig(raw: v.InferOutput<typeof schema>, file: string): DeviceConfig
     useRelayIceServers: swarm.use_relay_ice_servers,
     useRelayTracker: swarm.use_relay_tracker,
     checkEveryMs: swarm.check_minutes * 60_000,
+    trade: {
+      prefer: limits.prefer,
+      budgetBytes:
+        limits.bytes_bought_per_release === 0 ? DEFAULT_BUDGET_BYTES : limits.bytes_bought_per_release,
+      paymentSlots: limits.payment_slots,
+      mirror: swarm.mirror,
+      mirrorUrl: swarm.mirror_url === '' ? undefined : swarm.mirror_url,
+      uploadBps: swarm.upload_limit === 0 ? undefined : swarm.upload_limit,
+      downloadBps: swarm.download_limit === 0 ? undefined : swarm.download_limit,
+      resell: swarm.resell_msat_per_mib as Msat | undefined,
+    },
   }
 }

@@ -65,6 +65,12 @@ risk_sats_per_seller = 100
 bytes_per_day = 0
 # A payment locked for longer may be made to another seller.
 payment_timeout_seconds = 60
+# Which seller is asked when several have a piece: "cheapest", "balanced" or "fastest".
+prefer = "balanced"
+# Most bytes that are paid for, for one release. 0: no limit.
+bytes_bought_per_release = 0
+# Payments under way at a time, 1 to 483.
+payment_slots = 64
 
 [install]
 # Products that this device takes. Empty: all that are made for its hardware.
@@ -86,6 +92,15 @@ use_relay_ice_servers = true
 use_relay_tracker = true
 # How often the mirror is looked at, beside the announcements.
 check_minutes = 5
+# Bytes a second, all peers together: 500000, "500K", "2M". 0: no limit.
+upload_limit = 0
+download_limit = 0
+# Sell pieces that are proven here to other devices, at this price. Without it nothing is sold.
+# resell_msat_per_mib = 1000
+# A plain HTTP server with the artifact, as one more source; {file} stands for the artifact's file name. Its bytes are
+# proven like all others, and counted apart. "never", "fallback" (when no seller brings anything) or "always".
+mirror = "fallback"
+mirror_url = ""
 `
 }
 

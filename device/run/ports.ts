@@ -2,12 +2,13 @@
 import { statfs } from 'node:fs/promises'
 import type { Bytes } from '../../web/core/bytes.ts'
 import type { Pool } from '../../web/edge/nostr/pool.ts'
-import type { CreateDownload, CreateSwarm } from '../../web/edge/swarm/api.ts'
+import type { CreateDownload, CreateShop, CreateSwarm } from '../../web/edge/swarm/api.ts'
 import type { Wallet } from '../../web/edge/wallet/wallet.ts'
 
 export type Ports = Readonly<{
   createSwarm: CreateSwarm
   createDownload: CreateDownload
+  createShop: CreateShop
   createPool: (urls: readonly string[]) => Pool
   /** `connection` is a secret. */
   openWallet: (connection: string) => Promise<Wallet>

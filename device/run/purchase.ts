@@ -5,6 +5,7 @@
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { totalmem } from 'node:os'
 import { join } from 'node:path'
+import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../web/core/exchange/desk.ts'
 import { liveCell, type Live } from '../../web/core/live.ts'
 import { priceOf, type Msat } from '../../web/core/money/msat.ts'
 import type { Release } from '../../web/core/release/target.ts'
@@ -19,8 +20,10 @@ import type {
   Metainfo,
   PieceStore,
   Session,
+  Shop,
   Swarm,
 } from '../../web/edge/swarm/api.ts'
+import type { RateLimit } from '../../web/edge/swarm/rate-limit.ts'
 import type { Cheats } from '../../web/edge/swarm/cheats.ts'
 import type { Wallet } from '../../web/edge/wallet/wallet.ts'
 import type { DeviceConfig } from '../config/config.ts'
@@ -30,6 +33,7 @@ import { errnoOf, StorageError, storageError } from '../storage/errors.ts'
 import type { NodeJournal } from '../storage/journal.ts'
 import { countPieces, hasPiece, openPieceStore } from '../storage/piece-store.ts'
 import type { Ports } from './ports.ts'
+import { encodeCount, encodeSold, mirrorBytesKey, soldKey, type Sold } from './sums.ts'
 
 /** The message is for the device's owner; the purchase is tried again. */
 export class PurchaseError extends Error {
@@ -41,6 +45,9 @@ export type PurchaseDeps = Readonly<{
   ports: Ports
   journal: NodeJournal
   swarm: () => Promise<Swarm>
+  /** Of the whole process. */
+  uploadLimit?: RateLimit
+  downloadLimit?: RateLimit
   cheats: Cheats
   verified: () => Verified | undefined
   floor: () => string | undefined
@@ -55,6 +62,8 @@ export interface Purchase {
   readonly meta: Metainfo
   readonly store: PieceStore
   readonly snapshot: Live<DownloadSnapshot | undefined>
+  /** What this device sold of it in this run. */
+  readonly sold: Live<Sold>
   /** Bytes written for this release since the last call, ciphertext included. */
   takeWritten(): number
   missingBytes(): number
@@ -88,6 +97,7 @@ export async function openPurchase(
   const meta = await metainfoOf(deps, release)
   const store = sealed ? sealedStore(meta) : await openPieceStore(artifactPath(config.dataDir, release), meta)
   const journalBefore = deps.journal.bytesWritten
+  const startedMs = ports.nowMs()
   let taken = 0
 
   // The download reports a failing disk as one reason among others; here it is told apart, and taken up again.
@@ -140,6 +150,8 @@ export async function openPurchase(
   let download: Download | undefined
   let stopWatching: (() => void)[] = []
   let closed = false
+  let shop: Shop | undefined
+  const sold = liveCell<Sold>({ earned: 0 as Msat, pieces: 0, bytes: 0 })
 
   async function begin(wallet: Wallet | undefined): Promise<Download> {
     if (download !== undefined) return download
@@ -152,11 +164,21 @@ export async function openPurchase(
       journal,
       ...(wallet === undefined ? {} : { wallet }),
       cheats: deps.cheats.proven,
+      ...(deps.downloadLimit === undefined ? {} : { download: deps.downloadLimit }),
+      mirrors: mirrorsOf(config, release),
+      fetch: ports.fetch,
       policy: policyOf(config, release, deps.verified()),
       nowMs: ports.nowMs,
       log: asEventLog(log),
     })
+    let mirrorBytes = 0
+    made.subscribe(({ mirror }) => {
+      if (mirror === undefined || mirror.bytes === mirrorBytes) return
+      mirrorBytes = mirror.bytes
+      note(mirrorBytesKey(release, startedMs), encodeCount(mirrorBytes))
+    })
     download = made
+    sellTo(wallet)
     stopWatching = [
       made.subscribe((value) => snapshot.set(value)),
       made.onLate(deps.onLate),
@@ -165,6 +187,41 @@ export async function openPurchase(
     ]
     await made.start()
     return made
+  }
+
+  /** For people only: a disk that fails here fails elsewhere, and is told there. */
+  function note(key: string, value: Uint8Array): void {
+    deps.journal.put(key, value).catch((error: unknown) => log.warn({ err: error }, 'a sum was not kept'))
+  }
+
+  /** What is proven here is sold while it is here; never given. */
+  function sellTo(wallet: Wallet | undefined): void {
+    const price = config.trade.resell
+    if (price === undefined || wallet === undefined || shop !== undefined || sealed) return
+    const vendor = deps.verified()?.vendorBlock
+    const made = ports.createShop({
+      session,
+      identity: config.identity,
+      journal,
+      wallet,
+      policy: {
+        price: Math.min(price, capOf(config, release)) as Msat,
+        gifts: { to: 'nobody', copies: 0 },
+        approved: vendor === undefined ? [] : [vendor.nostr],
+        unpaidBytes: DEFAULT_UNPAID_BYTES,
+        unprovenBytes: DEFAULT_UNPROVEN_BYTES,
+      },
+      ...(deps.uploadLimit === undefined ? {} : { upload: deps.uploadLimit }),
+      nowMs: ports.nowMs,
+      log: asEventLog(log),
+    })
+    shop = made
+    made.subscribe((now) => {
+      const before = sold.get()
+      sold.set({ earned: now.earned, pieces: now.soldPieces, bytes: now.uploadedBytes })
+      if (now.earned !== before.earned) note(soldKey(release, startedMs), encodeSold(sold.get()))
+    })
+    made.start().catch((error: unknown) => log.warn({ err: error }, 'reselling did not start'))
   }
 
   async function end(): Promise<void> {
@@ -198,6 +255,7 @@ export async function openPurchase(
     meta,
     store,
     snapshot,
+    sold,
     takeWritten() {
       const total = store.bytesWritten + deps.journal.bytesWritten - journalBefore
       const since = total - taken
@@ -231,6 +289,7 @@ export async function openPurchase(
     async close() {
       if (closed) return
       closed = true
+      await shop?.stop()
       await end()
       await session.leave()
       await store.close()
@@ -240,15 +299,24 @@ export async function openPurchase(
 
 /** Pieces that may be at stake with sellers that have not delivered yet, all together, unless the owner says otherwise. */
 const UNPROVEN_PIECES = 4
+/** With a download limit no more is asked for than comes in so many seconds: well within a seller's time for a window. */
+const PACED_SECONDS = 4
 
 /** Risk limits never fall below what one honest exchange needs, whatever the piece length. */
 function policyOf(config: DeviceConfig, release: Release, verified: Verified | undefined): BuyPolicy {
   const priceCap = capOf(config, release)
   const piece = priceOf(Math.min(release.pieceLength, release.bytes), priceCap)
   const vendor = verified?.vendorBlock
+  const { trade } = config
+  const memory = memoryBytesFor(totalmem())
   return {
     ...BUYER_DEFAULTS,
-    memoryBytes: memoryBytesFor(totalmem()),
+    prefer: trade.prefer,
+    budgetBytes: trade.budgetBytes,
+    paymentSlots: trade.paymentSlots,
+    mirror: trade.mirror,
+    memoryBytes:
+      trade.downloadBps === undefined ? memory : Math.min(memory, trade.downloadBps * PACED_SECONDS),
     priceCap,
     budget: config.budget,
     riskBudget: Math.max(config.riskBudget, piece) as Msat,
@@ -263,6 +331,11 @@ export const capOf = (config: DeviceConfig, release: Release): Msat =>
   config.priceCap !== undefined && config.priceCap < release.priceCapMsat
     ? config.priceCap
     : release.priceCapMsat
+
+const mirrorsOf = (config: DeviceConfig, release: Release): readonly string[] => {
+  const { mirrorUrl } = config.trade
+  return mirrorUrl === undefined ? [] : [mirrorUrl.replaceAll('{file}', encodeURIComponent(release.fileName))]
+}
 
 /** From disk, or from a mirror and then kept: an open payment must be settled without any mirror. */
 async function metainfoOf(deps: PurchaseDeps, release: Release): Promise<Metainfo> {

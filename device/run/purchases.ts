@@ -5,6 +5,9 @@ import { idOf } from './jobs.ts'
 import { openPurchase, type Purchase, type PurchaseDeps } from './purchase.ts'
 import { createWake } from './wake.ts'
 
+/** How long a device resells a release that it has, unless the next one comes first. */
+const RESELL_MS = 24 * 3_600_000
+
 export interface Purchases {
   open(job: Job): Promise<Purchase>
   opened(job: Job): Purchase | undefined
@@ -25,12 +28,18 @@ export function createPurchases(deps: PurchasesDeps): Purchases {
   const opening = new Map<string, { sealed: boolean; purchase: Promise<Purchase> }>()
   const opened = new Map<string, Purchase>()
   const settling = new Set<string>()
+  /** Paid for and over, kept open for late payments and for reselling. */
+  const idle = new Set<string>()
   const timers = new Set<ReturnType<typeof setTimeout>>()
 
   function open(job: Job, sealed: boolean): Promise<Purchase> {
     const id = idOf(job)
     const known = opening.get(id)
     if (known !== undefined) return known.purchase
+    // The next release: what was sold of the last one is over.
+    if (deps.config.trade.resell !== undefined)
+      for (const old of idle)
+        close(old).catch((error: unknown) => log.warn({ err: error }, 'a purchase could not be closed'))
     const purchase = openPurchase(deps, job.release, sealed).then(
       (ready) => {
         opened.set(id, ready)
@@ -50,6 +59,7 @@ export function createPurchases(deps: PurchasesDeps): Purchases {
     const purchase = await known?.purchase.catch(() => undefined)
     opening.delete(id)
     opened.delete(id)
+    idle.delete(id)
     await purchase?.close()
   }
 
@@ -66,10 +76,12 @@ export function createPurchases(deps: PurchasesDeps): Purchases {
         await purchase.settle(deps.wallet(), signal)
         if (signal.aborted) return
         await deps.onSettled(job)
+        idle.add(id)
+        const stayMs = deps.config.trade.resell === undefined ? ports.lateWatchMs : RESELL_MS
         const timer = setTimeout(() => {
           timers.delete(timer)
           close(id).catch((error: unknown) => log.warn({ err: error }, 'a purchase could not be closed'))
-        }, ports.lateWatchMs)
+        }, stayMs)
         timers.add(timer)
         return
       } catch (error) {

@@ -2,6 +2,7 @@
 import { webcrypto } from 'node:crypto'
 import { createPool } from '../../web/edge/nostr/pool.ts'
 import { createDownload } from '../../web/edge/swarm/download.ts'
+import { createShop } from '../../web/edge/swarm/shop.ts'
 import { createSwarm } from '../../web/edge/swarm/swarm.ts'
 import { connectNwc } from '../../web/edge/wallet/nwc.ts'
 import { freeBytesOf, type Ports } from './ports.ts'
@@ -9,6 +10,7 @@ import { freeBytesOf, type Ports } from './ports.ts'
 export const realPorts: Ports = {
   createSwarm,
   createDownload,
+  createShop,
   createPool,
   openWallet: connectNwc,
   fetch: globalThis.fetch,

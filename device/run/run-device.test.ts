@@ -178,6 +178,9 @@ class World {
     return {
       createSwarm: this.swarm,
       createDownload: this.download,
+      createShop: () => {
+        throw new Error('nothing is resold here')
+      },
       createPool: this.pool,
       // One wallet for all runs of the device: closing a connection to it does not close the wallet.
       openWallet: () => Promise.resolve({ ...this.walletOf, close: () => undefined }),

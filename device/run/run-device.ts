@@ -12,6 +12,7 @@ import { due, isActive, resume, type Event, type Job } from '../../web/core/roll
 import type { JoinAccept } from '../../web/core/rollout/messages.ts'
 import type { Swarm } from '../../web/edge/swarm/api.ts'
 import { createCheats } from '../../web/edge/swarm/cheats.ts'
+import { createRateLimit } from '../../web/edge/swarm/rate-limit.ts'
 import type { DeviceConfig } from '../config/config.ts'
 import { createCustomInstaller } from '../install/custom.ts'
 import type { Installer, InstallResult } from '../install/installer.ts'
@@ -130,6 +131,8 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     ports,
     journal,
     swarm: joinSwarm,
+    uploadLimit: createRateLimit(config.trade.uploadBps),
+    downloadLimit: createRateLimit(config.trade.downloadBps),
     cheats,
     verified: looker.verified.get,
     floor: looker.floor,

@@ -28,6 +28,7 @@ import type {
   Swarm,
 } from '../swarm/api.ts'
 import type { Cheats } from '../swarm/cheats.ts'
+import type { RateLimit } from '../swarm/rate-limit.ts'
 import type { Wallet } from '../wallet/wallet.ts'
 import type { CarryState } from './api.ts'
 import { loadTorrent, saveTorrent, type CarryRecord } from './records.ts'
@@ -86,6 +87,8 @@ export type CarriedDeps = Readonly<{
   journal: Journal
   createDownload: CreateDownload
   createShop: CreateShop
+  /** Shared by everything that is carried. */
+  upload: RateLimit
   publishOffer: (eventJson: string) => void
   fetch: typeof globalThis.fetch
   nowMs: () => number
@@ -251,6 +254,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
       policy: sellPolicy(),
       nowMs: deps.nowMs,
       log: pieceLog,
+      upload: deps.upload,
       publishOffer: deps.publishOffer,
     })
     const unwatch = made.subscribe((snapshot) => {

@@ -20,6 +20,7 @@ import { isNewer } from '../../core/release/version.ts'
 import { failureText, refresh } from '../release/mirror.ts'
 import type { Swarm } from '../swarm/api.ts'
 import { createCheats } from '../swarm/cheats.ts'
+import { createRateLimit } from '../swarm/rate-limit.ts'
 import type { Wallet } from '../wallet/wallet.ts'
 import type {
   Distributor,
@@ -65,6 +66,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
   const log = deps.log ?? (() => undefined)
 
   let settings = deps.settings
+  const upload = createRateLimit(settings.uploadBps)
   let running = false
   let evicted: readonly EvictedRow[] = []
   let planTrouble: string | undefined
@@ -285,6 +287,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
         journal,
         createDownload,
         createShop,
+        upload,
         publishOffer,
         fetch: deps.fetch,
         nowMs,
@@ -323,14 +326,13 @@ export function createDistributor(deps: DistributorDeps): Distributor {
 
   // --- terms and mode
 
-  let sharers = 1
   function termsFor(record: CarryRecord): Terms {
     const block = watches.get(record.vendor)?.view.get().metadata?.block
     const approved: PartyKey[] = block ? [block.nostr, ...block.distributors] : []
     return {
       wallet: wallet?.at,
       price: settings.price,
-      uploadBps: settings.uploadBps && Math.max(1, Math.floor(settings.uploadBps / sharers)),
+      uploadBps: settings.uploadBps,
       spend: settings.spendPerRelease,
       approved,
     }
@@ -370,11 +372,6 @@ export function createDistributor(deps: DistributorDeps): Distributor {
   function count(infoHash: InfoHash, view: CarriedView): void {
     if (view.shop) {
       tally.count(infoHash, view.shop)
-      const selling = [...carried.values()].filter((at) => at.view.get().shop?.rateBps).length
-      if (settings.uploadBps && Math.max(1, selling) !== sharers) {
-        sharers = Math.max(1, selling)
-        for (const at of carried.values()) at.setTerms(termsFor(at.record))
-      }
     }
     show()
   }
@@ -500,6 +497,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       if ('uploadBps' in change && change.uploadBps === undefined)
         delete (next as { uploadBps?: number }).uploadBps
       settings = next
+      upload.set(next.uploadBps)
       show()
       await saveSettings(journal, settings)
       following.apply()

@@ -12,6 +12,7 @@ import type { Receipt } from '../../core/exchange/receipt.ts'
 import type { SellerSum, WindowRow } from '../../core/rollout/messages.ts'
 import type { BuyerPolicy } from '../../core/swarm/buyer-state.ts'
 import type { Wallet } from '../wallet/wallet.ts'
+import type { RateLimit } from './rate-limit.ts'
 
 export type Identity = Readonly<{ key: PartyKey; secret: SecretKey }>
 
@@ -80,6 +81,7 @@ export type SellPolicy = Readonly<{
   approved: readonly PartyKey[]
   unpaidBytes: number
   unprovenBytes: number
+  /** For this shop alone; `ShopDeps.upload` stands above it. */
   uploadBps?: number
 }>
 
@@ -104,6 +106,8 @@ export type DownloadSnapshot = Readonly<{
   /** In order of purchase. */
   windows: readonly WindowRow[]
   boughtTwice: number
+  /** Bytes that came from a plain HTTP mirror, and its words when it last failed. */
+  mirror?: Readonly<{ bytes: number; trouble?: string }>
 }>
 
 export interface Download extends Live<DownloadSnapshot> {
@@ -155,6 +159,12 @@ export type DownloadDeps = Readonly<{
   journal: Journal
   /** Without one only gifts and free pieces are taken. */
   wallet?: Wallet
+  /** Shared by all downloads of the process: requests are paced by it. */
+  download?: RateLimit
+  /** Where the artifact lies as a plain file: range requests of it are one more source, by `policy.mirror`. */
+  mirrors?: readonly string[]
+  /** For the mirrors; the platform's own unless given. */
+  fetch?: typeof globalThis.fetch
   /** Keys that a proof convicted, in whatever release: never bought from. */
   cheats?: Live<ReadonlyMap<PartyKey, Cheat>>
   policy: BuyPolicy
@@ -170,6 +180,8 @@ export type ShopDeps = Readonly<{
   policy: SellPolicy
   nowMs: () => number
   log?: (event: string, detail: Readonly<Record<string, unknown>>) => void
+  /** Shared by all shops of the process. */
+  upload?: RateLimit
   /** Called with the signed OFFER event whenever it changes, to be published. */
   publishOffer?: (eventJson: string) => void
 }>

@@ -17,6 +17,7 @@ export type DownloadFacts = Readonly<{
   rateOf: (key: PartyKey) => number
   /** Names made up for ordinary peers: nobody's, and in no report. */
   plainKeys: ReadonlySet<PartyKey>
+  mirror: Readonly<{ bytes: number; trouble: string | undefined }>
   nowMs: number
 }>
 
@@ -37,7 +38,13 @@ export function snapshotOf(facts: DownloadFacts): DownloadSnapshot {
     sellers,
     windows: [...rows],
     boughtTwice: buyer.boughtTwice,
+    ...mirrorOf(facts),
   }
+}
+
+function mirrorOf({ mirror: { bytes, trouble } }: DownloadFacts): Pick<DownloadSnapshot, 'mirror'> {
+  if (bytes === 0 && trouble === undefined) return {}
+  return { mirror: { bytes, ...(trouble === undefined ? {} : { trouble }) } }
 }
 
 /** Sats come from the receipts, which outlive a restart; free pieces and rates only from this session. */

@@ -15,6 +15,7 @@ import type { Download, DownloadDeps, DownloadSnapshot } from './api.ts'
 import { Books } from './books.ts'
 import { Works, type DownloadParts } from './download-parts.ts'
 import { NOTHING_YET, snapshotOf } from './download-view.ts'
+import { mirrorKey, MirrorPeers } from './mirror-peers.ts'
 import { Owing } from './owing.ts'
 import { Payer } from './payer.ts'
 import { LatestOffers, type OfferMessage } from './latest-offers.ts'
@@ -39,6 +40,7 @@ class RunningDownload implements Download {
   readonly #session: TradingSession
   readonly #parts: DownloadParts
   readonly #owing: Owing
+  readonly #mirrors: MirrorPeers
   readonly #intake: WindowIntake
   readonly #payer: Payer
   readonly #opening: WindowOpening
@@ -76,7 +78,8 @@ class RunningDownload implements Download {
       received: (peer, bytes) => this.#countBytes(peer, bytes),
     }
     this.#owing = new Owing(this.#parts)
-    this.#intake = new WindowIntake(this.#parts, this.#owing)
+    this.#mirrors = new MirrorPeers(this.#parts)
+    this.#intake = new WindowIntake(this.#parts, this.#owing, this.#mirrors)
     this.#payer = new Payer(this.#parts, this.#owing)
     this.#opening = new WindowOpening(this.#parts, this.#owing)
     this.complete = new Promise((done) => (this.#resolveComplete = done))
@@ -147,6 +150,9 @@ class RunningDownload implements Download {
       () => clearInterval(timer),
       () => this.#offers.stop(),
     )
+    this.#stops.push(() => this.#mirrors.stop())
+    for (const url of this.#deps.mirrors ?? []) this.#plainKeys.add(mirrorKey(url))
+    this.#mirrors.start()
     await this.#payer.askWallet()
     this.#step({ tag: 'tick' })
   }
@@ -366,6 +372,7 @@ class RunningDownload implements Download {
     return snapshotOf({
       buyer: this.#parts.buyer,
       rows: this.#parts.books.rows,
+      mirror: this.#mirrors,
       running: this.#parts.running,
       trouble: this.#disk,
       walletTrouble: this.#payer.trouble,

@@ -1,6 +1,7 @@
 /**
  * Serves a window: reads and proves the pieces once more, streams leaves and ciphertext, and sends the signed quote
- * when the sale is on disk. One window a peer at a time, a few in all.
+ * when the sale is on disk. A peer's windows go out one after the other, each made ready while the one before it is
+ * on its way; a few in all.
  */
 import { toHex, type Bytes, type Sha256Hex } from '../../core/bytes.ts'
 import { paymentHashOf } from '../../core/exchange/cipher.ts'
@@ -11,6 +12,7 @@ import type { Money } from '../../core/money/msat.ts'
 import { pieceBytes, rootOfLeaves } from '../../core/swarm/merkle.ts'
 import type { Peer } from './peer.ts'
 import { CREDIT_QUOTE_S, type Debts } from './debts.ts'
+import { createRateLimit } from './rate-limit.ts'
 import { writeSale } from './settling.ts'
 import { messageOf, type ShopParts } from './shop-parts.ts'
 import { cryptHashed, leafHashes } from './window-cipher.ts'
@@ -20,18 +22,24 @@ const QUOTE_S = 120
 /** Windows in memory at once, all peers together. */
 const MAX_SERVING = 6
 
-/** Bytes as they go out, and the hashes of their blocks where they are known. */
-type Window = Readonly<{ bytes: Bytes; leaves?: Bytes }>
+/** How far a window is, for the next one of the same peer. */
+type Turn = Readonly<{ streaming: Promise<void>; streamed: Promise<void> }>
+const NO_ONE_BEFORE: Turn = { streaming: Promise.resolve(), streamed: Promise.resolve() }
+
+/** Bytes as they go out, and the hashes of their blocks. */
+type Window = Readonly<{ bytes: Bytes; leaves: Bytes }>
 
 export class Serving {
   readonly #parts: ShopParts
   readonly #debts: Debts
   /** The last window of each peer: its next one waits for it. */
-  readonly #queues = new Map<string, Promise<void>>()
+  readonly #queues = new Map<string, Turn>()
   readonly #sent = new Map<Sha256Hex, number>()
   readonly #waiting: (Waiting & { go: () => void })[] = []
   /** How often each piece went out. */
   readonly #served: Uint32Array
+  /** Where the process has no limit of its own. */
+  readonly #upload = createRateLimit()
   #serving = 0
   /** Sent since it was last taken: for the rate. */
   #bytes = 0
@@ -43,11 +51,15 @@ export class Serving {
   }
 
   serve(sale: Sale): void {
-    const before = this.#queues.get(sale.peer) ?? Promise.resolve()
-    this.#queues.set(
-      sale.peer,
-      before.then(() => this.#serve(sale)),
-    )
+    const before = this.#queues.get(sale.peer) ?? NO_ONE_BEFORE
+    const [streaming, streamed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    this.#queues.set(sale.peer, { streaming: streaming.promise, streamed: streamed.promise })
+    void before.streaming
+      .then(() => this.#serve(sale, before, streaming.resolve, streamed.resolve))
+      .finally(() => {
+        streaming.resolve()
+        void before.streamed.then(streamed.resolve)
+      })
   }
 
   gone(peer: string): void {
@@ -67,10 +79,10 @@ export class Serving {
     return bytes
   }
 
-  async #serve(sale: Sale): Promise<void> {
+  async #serve(sale: Sale, before: Turn, streaming: () => void, streamed: () => void): Promise<void> {
     await this.#slot(sale)
     try {
-      await this.#send(sale)
+      await this.#send(sale, before, streaming, streamed)
     } catch (error) {
       this.#parts.deps.log?.('window not served', { message: messageOf(error) })
       this.#parts.step({ tag: 'failed', id: sale.id, code: 'wallet' })
@@ -89,22 +101,29 @@ export class Serving {
     for (const piece of pieces) this.#served[piece] = (this.#served[piece] ?? 0) + 1
   }
 
-  async #send(sale: Sale): Promise<void> {
+  async #send(sale: Sale, before: Turn, streaming: () => void, streamed: () => void): Promise<void> {
     const { deps, session, step } = this.#parts
     const peer = this.#parts.peer(sale.peer)
     if (peer === undefined || sale.state !== 'preparing') return
     const onCredit = sale.mode === 'credit'
+    const plain = await this.#read(sale)
+    if (plain === undefined) return step({ tag: 'failed', id: sale.id, code: 'missing' })
+    const sent = onCredit ? plain : await cryptHashed(this.#parts.secretOf(sale.id), sale.id, plain.bytes)
+    await before.streamed
+    if ((sale.state as Sale['state']) !== 'preparing' || peer.gone) return
+    streaming()
+    // Not before it is this window's turn: the time to pay in runs from here.
     const expiry = Math.floor(deps.nowMs() / 1000) + (onCredit ? CREDIT_QUOTE_S : QUOTE_S)
     const invoicing = this.#invoice(sale)
     // Awaited below; a rejection meanwhile must not count as unhandled.
     invoicing.catch(() => undefined)
-    const plain = await this.#read(sale)
-    if (plain === undefined) return step({ tag: 'failed', id: sale.id, code: 'missing' })
     // On credit the goods come as they are and whoever has them owes: not before there is an invoice.
     if (onCredit) await invoicing
     step({ tag: 'began', id: sale.id })
-    const sent = onCredit ? plain : await this.#seal(peer, sale, plain)
+    // Block hashes first, what the seller stands for; then nothing that is worth anything without the secret.
+    if (!onCredit) peer.send({ t: 'leaves', id: sale.request, leaves: plain.leaves })
     await this.#stream(peer, sale, sent.bytes)
+    streamed()
     const { bolt11, hash } = await invoicing
     const quote: Quote = {
       id: sale.id,
@@ -113,7 +132,7 @@ export class Serving {
       root: session.meta.piecesRoot,
       shape: { length: session.meta.length, pieceLength: session.meta.pieceLength },
       pieces: sale.pieces,
-      cipherRoot: toHex(rootOfLeaves(sent.leaves ?? (await leafHashes(sent.bytes)))) as Sha256Hex,
+      cipherRoot: toHex(rootOfLeaves(sent.leaves)) as Sha256Hex,
       paymentHash: hash,
       amount: sale.amount,
       money: this.#parts.terms?.money ?? ('sandbox:none' as Money),
@@ -127,12 +146,6 @@ export class Serving {
     if ((sale.state as Sale['state']) !== 'preparing') return onCredit ? this.#debts.drop(sale.id) : undefined
     peer.send({ t: 'quote', id: sale.request, quote: signed.bytes, sig: signed.sig })
     step({ tag: 'sent', id: sale.id, expiresAtMs: expiry * 1000 })
-  }
-
-  /** Block hashes first, what the seller stands for; then nothing that is worth anything without the secret. */
-  async #seal(peer: Peer, sale: Sale, plain: Window): Promise<Window> {
-    peer.send({ t: 'leaves', id: sale.request, leaves: plain.leaves ?? (await leafHashes(plain.bytes)) })
-    return cryptHashed(this.#parts.secretOf(sale.id), sale.id, plain.bytes)
   }
 
   /** The window's bytes and leaves, proven once more: a flipped bit on disk must not become a cheat. */
@@ -152,15 +165,17 @@ export class Serving {
   }
 
   async #stream(peer: Peer, sale: Sale, ciphertext: Bytes): Promise<void> {
-    const { uploadBps } = this.#parts.policy
+    const { deps, policy } = this.#parts
+    const upload = deps.upload ?? this.#upload
+    if (upload === this.#upload && upload.bps !== policy.uploadBps) upload.set(policy.uploadBps)
     const { frame } = peer
     for (let at = 0; at < ciphertext.length && !peer.gone && sale.state === 'preparing'; at += frame) {
       const bytes = ciphertext.subarray(at, at + frame)
       peer.sendData(sale.request, at, bytes)
       this.#bytes += bytes.length
       this.#sent.set(sale.id, at + bytes.length)
-      if (uploadBps !== undefined && uploadBps > 0) await sleep((bytes.length / uploadBps) * 1000)
-      else await peer.drained()
+      await upload.take(bytes.length)
+      await peer.drained()
     }
     this.#parts.show()
   }
@@ -189,5 +204,3 @@ export class Serving {
     return { bolt11, hash: own }
   }
 }
-
-const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms))

@@ -9,9 +9,11 @@ import { ZERO, type Msat } from '../../core/money/msat.ts'
 import type { WindowId } from '../../core/swarm/buyer.ts'
 import { blocksIn, BLOCK, HASH, pieceBytes, rootOfLeaves } from '../../core/swarm/merkle.ts'
 import type { DownloadParts, Work } from './download-parts.ts'
+import { isMirror, type MirrorPeers } from './mirror-peers.ts'
 import type { Owing } from './owing.ts'
 import type { Peer } from './peer.ts'
 import { refusalOf } from './quote-check.ts'
+import type { RateLimit } from './rate-limit.ts'
 import { leafHashes } from './window-cipher.ts'
 import { leavesProve } from './window-proof.ts'
 
@@ -20,21 +22,26 @@ const MAX_STRAY_BYTES = 64 * 1024 * 1024
 
 type Of<T extends Message['t']> = Extract<Message, { t: T }>
 
+/** A request that waits for the owner's download limit says so this often. */
+const PACED_MS = 2000
+
 export class WindowIntake {
   readonly #parts: DownloadParts
   /** Bytes of no open window, since the last whole one. */
   readonly #stray = new WeakMap<Peer, number>()
   readonly #owing: Owing
+  readonly #mirrors: MirrorPeers
 
-  constructor(parts: DownloadParts, owing: Owing) {
+  constructor(parts: DownloadParts, owing: Owing, mirrors: MirrorPeers) {
     this.#parts = parts
     this.#owing = owing
+    this.#mirrors = mirrors
   }
 
   ask(id: WindowId, peerId: string, pieces: readonly number[]): void {
     const { session, buyer, deps, works } = this.#parts
     const peer = this.#parts.peer(peerId)
-    if (peer === undefined) return
+    if (peer === undefined && !isMirror(peerId)) return
     const bytes = windowBytes(session.meta, pieces)
     const offer = buyer.peers.get(peerId)
     const work: Work = {
@@ -48,8 +55,21 @@ export class WindowIntake {
       checking: false,
     }
     works.set(id, work)
-    if (peer.plain) return void this.#fetch(id, work, peer)
-    peer.send({ t: 'request', id, pieces })
+    const go = (): void => {
+      if (peer === undefined) void this.#mirrors.fetch(id, work)
+      else if (peer.plain) void this.#fetch(id, work, peer)
+      else peer.send({ t: 'request', id, pieces })
+    }
+    if (deps.download?.bps === undefined) go()
+    else void this.#paced(id, work, deps.download, go)
+  }
+
+  /** What is not asked for does not come. The wait is ours, so it does not count as the seller's silence. */
+  async #paced(id: WindowId, work: Work, limit: RateLimit, go: () => void): Promise<void> {
+    const own = setInterval(() => this.#parts.step({ tag: 'progress', window: id }), PACED_MS)
+    await limit.take(work.bytes)
+    clearInterval(own)
+    if (this.#parts.running && this.#parts.works.get(id) === work) go()
   }
 
   onLeaves(peer: Peer, message: Of<'leaves'>): void {
