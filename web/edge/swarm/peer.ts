@@ -48,6 +48,8 @@ const PROOF_TIMEOUT_MS = 20_000
 /** Ciphertext queued in this process for one wire before the next window is made. */
 const HIGH_WATER = 8 * 1024 * 1024
 const BLOCK_TIMEOUT_MS = 20_000
+/** What waits to be sent must have shrunk in this time: a peer that does not read keeps a place from others. */
+const READ_TIMEOUT_MS = 60_000
 
 let serial = 0
 const random = (length: number): Bytes => crypto.getRandomValues(new Uint8Array(length))
@@ -157,8 +159,13 @@ export class Peer {
 
   /** Resolves when there is room for another window, or the peer is gone. */
   async drained(): Promise<void> {
-    if (this.#lane?.open === true) return this.#lane.drained()
-    while (!this.#gone && this.buffered > HIGH_WATER) await new Promise((done) => setTimeout(done, 5))
+    const timer = setTimeout(() => this.drop('does not read what it asked for'), READ_TIMEOUT_MS)
+    try {
+      if (this.#lane?.open === true) return await this.#lane.drained()
+      while (!this.#gone && this.buffered > HIGH_WATER) await new Promise((done) => setTimeout(done, 5))
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   /** One whole piece from an ordinary peer that unchoked us, by BEP 3 requests of 16 KiB. */
