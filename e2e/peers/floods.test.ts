@@ -29,7 +29,7 @@ test('reservations that nobody pays hold bytes for two and a half minutes, then 
   inArena(async (arena) => {
     const friend = await arena.member('friend', { full: false, balance: msat(1_000_000) })
     await friend.leave()
-    const seller = await arena.seller({ approved: [friend.identity.key] })
+    const seller = await arena.seller({ approved: [friend.identity.key], unprovenBytes: 12 * PIECE })
     const thief = await hostileBuyer(arena)
     const peer = await thief.wireTo(seller.identity.key)
     await Promise.all(Array.from({ length: MAX_OPEN_PER_PEER }, (_, piece) => thief.take(peer, [piece])))

@@ -243,7 +243,7 @@ describe('the seller’s desk', () => {
   })
 
   test('who lets quotes lapse is barred until it has paid', () => {
-    const desk = openDesk(shape, policy)
+    const desk = openDesk(shape, { ...policy, unprovenBytes: 8 * BLOCK })
     for (let id = 0; id < 5; id++) {
       expect(ask(desk, id, `p${id}`)).toMatchObject({ tag: 'serve' })
       step(desk, { tag: 'sent', id: id.toString(16).padStart(64, '0') as Sha256Hex, expiresAtMs: 0 }, 0)
