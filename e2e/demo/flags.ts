@@ -22,7 +22,7 @@ sats, shows it live, and stays up so that you can drop a file of your own.
   --once               end after the first release: exit 0 only if every device installed the very bytes,
                        every receipt checks and the sums agree
   --json               print one JSON object at the end and nothing else (implies no live view)
-  --file PATH          ship this file (default: an archive of 25 MB made on the spot)
+  --file PATH          ship this file (default: an archive of some 28 MB made on the spot)
   --devices N          1 to 50, default 3
   --distributors N     0 to 20, default 2
   --price MSAT         what the sellers ask, millisatoshi per MiB, default 1000

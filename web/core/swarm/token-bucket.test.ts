@@ -44,12 +44,11 @@ describe('a token bucket', () => {
           const bucket = openBucket(bps, 0)
           let nowMs = 0
           let total = 0
-          let lastMs = 0
           for (const { bytes, pauseMs } of takes) {
             nowMs += pauseMs
             total += bytes
             const waitMs = take(bucket, bytes, nowMs)
-            lastMs = nowMs + waitMs
+            const lastMs = nowMs + waitMs
             expect(total).toBeLessThanOrEqual((bps * (lastMs + 250)) / 1000 + 1)
             // No later than if everything had been asked for just now.
             expect(waitMs).toBeLessThanOrEqual(Math.ceil((total * 1000) / bps))

@@ -45,7 +45,7 @@ export class Payer {
   }
 
   async #send(id: WindowId, work: Work, signed: SignedQuote): Promise<void> {
-    const { deps, books } = this.#parts
+    const { deps } = this.#parts
     const result = await (deps.wallet as NonNullable<DownloadDeps['wallet']>).pay(signed.quote.invoice)
     if (!this.#parts.running) return
     this.trouble = result.tag === 'failed' ? result.message : undefined
@@ -76,7 +76,7 @@ export class Payer {
   }
 
   async lookUp(id: WindowId): Promise<void> {
-    const { works, books, deps } = this.#parts
+    const { works, deps } = this.#parts
     const work = works.get(id)
     if (work?.signed === undefined || deps.wallet === undefined) return
     const { signed } = work
