@@ -303,8 +303,7 @@ function asked(desk: Desk, event: Extract<DeskEvent, { tag: 'asked' }>, nowMs: n
     const approved = desk.policy.approved.includes(buyer)
     // What ran ahead of one first payment that failed is borne; it stays spent in the pool all the same.
     const borne = Math.max(desk.shape.pieceLength * 4, desk.policy.unprovenBytes / 2)
-    if (of.debtBytes > of.settledBytes && !approved && of.debtBytes > borne)
-      return no('barred')
+    if (of.debtBytes > of.settledBytes && !approved && of.debtBytes > borne) return no('barred')
     const code = refusalOf(desk, sale)
     if (code !== undefined) return no(code)
   } else {
