@@ -190,8 +190,11 @@ test(
       await pool.publish(by(liar.identity))
       await heard
       // What a third party proves later is heard after it: by then the liar's word has been passed over.
-      const other = await wrongBytes(arena)
-      const second = await buyer()
+      // It happens elsewhere, so that nobody there meets the first cheat.
+      const apart = await arena.beside()
+      arena.onClose(() => apart.close())
+      const other = await wrongBytes(apart)
+      const second = await (await fleet(apart)).buyer({ pool: connect() })
       await until(second.download, droppedFor(other.identity.key))
       await convicted(watcher.cheats, other.identity.key)
       expect(watcher.cheats.proven.get().has(key)).toBe(false)
