@@ -13,6 +13,7 @@ import type { DeviceConfig } from '../config/config.ts'
 import type { Logger } from '../log.ts'
 import type { Ports } from './ports.ts'
 import type { RecordKeeper } from './record.ts'
+import { mirrorBytesOf } from './sums.ts'
 import {
   feesSum,
   paidRecords,
@@ -132,6 +133,7 @@ export function createTeller(deps: TellerDeps): Teller {
     const file = await fixReceipts(job)
     const blob: Blob | undefined = phase.told.receipts.tag === 'sent' ? phase.told.receipts.blob : undefined
     const written = deps.keeper.get().written[release.path]
+    const mirrorBytes = await mirrorBytesOf(deps.journal, release)
     const report: Report = {
       v: 1,
       vendor: config.vendor,
@@ -152,6 +154,7 @@ export function createTeller(deps: TellerDeps): Teller {
       receiptsRoot: rootOfReceipts(file.receipts),
       ...(blob === undefined ? {} : { blob }),
       ...(written === undefined ? {} : { writeFactor: Math.round((written / release.bytes) * 1000) / 1000 }),
+      ...(mirrorBytes === 0 ? {} : { mirrorBytes }),
     }
     const template = {
       kind: REPORT,

@@ -106,6 +106,8 @@ export const reportSchema = v.object({
   blob: v.optional(v.object({ sha256: sha256HexSchema, key: sha256HexSchema })),
   /** Bytes written to disk per artifact byte. */
   writeFactor: v.optional(v.number()),
+  /** Bytes that came from a plain HTTP mirror, free; absent: none. */
+  mirrorBytes: v.optional(count),
 })
 export type Report = v.InferOutput<typeof reportSchema>
 
