@@ -2,8 +2,9 @@
 import { expect, test } from 'vitest'
 import type { Message } from '../../web/core/exchange/message.ts'
 import { signOffer } from '../../web/core/exchange/offer.ts'
+import { createDownload } from '../../web/edge/swarm/download.ts'
 import type { Peer } from '../../web/edge/swarm/peer.ts'
-import { PIECE, PRICE, type Arena } from './arena.ts'
+import { buyPolicy, GRANT, PIECE, PRICE, type Arena } from './arena.ts'
 import { inArena } from './in-arena.ts'
 
 type Request = Extract<Message, { t: 'request' }>
@@ -44,7 +45,16 @@ test('a stranger’s refusal of another’s window changes nothing', () =>
       asked.push(request)
       first()
     })
-    await arena.device()
+    const refused: unknown[] = []
+    const member = await arena.member('device', { full: false, balance: GRANT })
+    const download = createDownload({
+      ...member,
+      policy: buyPolicy,
+      nowMs: arena.nowMs,
+      log: (event, detail) => event === 'request refused' && refused.push(detail),
+    })
+    arena.onClose(() => download.stop())
+    await download.start()
     await begun
     const own = asked.map(({ id }) => id)
     const pieces = asked.flatMap((request) => request.pieces)
@@ -54,10 +64,6 @@ test('a stranger’s refusal of another’s window changes nothing', () =>
         for (const id of own) peer.send({ t: 'refuse', id, code: 'closed' })
       })
     })
+    expect(refused).toEqual([])
     expect(heard.pieces.some((piece) => pieces.includes(piece))).toBe(false)
-    expect(
-      asked.every(
-        (request) => own.includes(request.id) || !request.pieces.some((piece) => pieces.includes(piece)),
-      ),
-    ).toBe(true)
   }))
