@@ -84,7 +84,7 @@ export function simScale(devices: number, seed: number): SwarmResult {
     devices,
     copies: 4,
     fileBytes: 32 * MIB,
-    pieceLength: 256 * 1024,
+    pieceLength: MIB,
     upBps: MIB,
     downBps: 8 * MIB,
     delayMs: 20,
