@@ -2,7 +2,8 @@
 import Peer from '@thaunknown/simple-peer/lite.js'
 import { nowMs, type Detail } from './child.ts'
 
-const connections = new Set<{ getStats?(): unknown }>()
+type Counted = { getStats?(): unknown }
+const connections = new Set<Counted>()
 
 /** Calls back when the first data channel opens: both contenders are timed from there. Before any peer is made. */
 export function onConnected(run: (atMs: number) => void): void {
@@ -10,21 +11,23 @@ export function onConnected(run: (atMs: number) => void): void {
   const emit = prototype.emit
   prototype.emit = function (this: typeof prototype, event: string, ...values: never[]) {
     if (event === 'connect' && this._pc !== null) {
-      connections.add(this._pc)
+      connections.add(this._pc as Counted)
       if (connections.size === 1) run(nowMs())
     }
     return emit.call(this, event, ...values)
   }
 }
 
+type Report = Iterable<
+  readonly [string, Readonly<{ type?: string; bytesSent?: number; bytesReceived?: number }>]
+>
+
 /** Payload bytes of all data channels so far. */
-export function channelBytes(): Detail {
+export async function channelBytes(): Promise<Detail> {
   let [sent, received] = [0, 0]
   for (const connection of connections) {
-    const stats = connection.getStats?.() as Iterable<
-      [string, { type?: string; bytesSent?: number; bytesReceived?: number }]
-    >
-    for (const [, { type, bytesSent = 0, bytesReceived = 0 }] of stats ?? [])
+    const report = (await connection.getStats?.()) as Report | undefined
+    for (const [, { type, bytesSent = 0, bytesReceived = 0 }] of report ?? [])
       if (type === 'candidate-pair') [sent, received] = [sent + bytesSent, received + bytesReceived]
   }
   return { sent, received }
@@ -45,7 +48,7 @@ export function countWebSockets(): () => Detail {
     override send(data: string | ArrayBufferLike | Blob | ArrayBufferView<ArrayBuffer>): void {
       count.sent += String(data).length
       count.messages++
-      super.send(data)
+      super.send(data as string)
     }
   }
   return () => ({ ...count })

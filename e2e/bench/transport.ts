@@ -2,6 +2,7 @@
 import { alternate, MIB, wanted, type Bench } from './bench.ts'
 import { openHouse, paidTransfer } from './contest.ts'
 import { makeMaterial } from './material.ts'
+import { tabsTransport } from './tabs-bench.ts'
 import { bestMessageSize, rawTransfer } from './raw.ts'
 import { median } from './stats.ts'
 import { figure, row, type Row } from './table.ts'
@@ -13,6 +14,7 @@ export const transportBench: Bench = {
   about: 'paid product / raw data channel at its best message size',
   async run(context) {
     const rows: Row[] = []
+    if (wanted(context, 'tab')) rows.push(...(await tabsTransport(context)))
     if (!wanted(context, 'Node to Node')) return rows
     const bytes = (context.quick ? 128 : 512) * MIB
     const size = await bestMessageSize(context)

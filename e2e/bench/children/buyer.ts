@@ -26,7 +26,7 @@ child<BuyerConfig>(async ({ buyers }, tell) => {
     (error: unknown) => tell('failed', { message: String(error) }),
   )
   return {
-    answers: { traffic: (): Detail => ({ channels: channelBytes(), nostr: nostr() }) },
+    answers: { traffic: async (): Promise<Detail> => ({ channels: await channelBytes(), nostr: nostr() }) },
     async stop() {
       await Promise.all(opened.map((buyer) => buyer.close()))
     },

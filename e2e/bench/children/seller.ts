@@ -61,7 +61,7 @@ child<SellerConfig>(async (config, tell) => {
   await shop.start()
   tell('ready')
   return {
-    answers: { traffic: (): Detail => ({ channels: channelBytes(), nostr: nostr() }) },
+    answers: { traffic: async (): Promise<Detail> => ({ channels: await channelBytes(), nostr: nostr() }) },
     async stop() {
       await shop.stop()
       await swarm.close()
