@@ -1,6 +1,7 @@
 /**
  * Artifacts in the origin private file system, written through synchronous handles, which only workers have.
- * One file of bytes and one of bits (`.have`) per artifact; a bit is written after its piece is flushed.
+ * One file of bytes and one of bits (`.have`) per artifact; a bit is written after its piece is flushed. Pieces that
+ * are asked for while others wait share one flush.
  */
 export type OpfsRequest =
   | { op: 'open'; name: string; length: number; bits: number }
@@ -20,7 +21,14 @@ type SyncHandle = {
   getSize(): number
   close(): void
 }
-type Open = { data: SyncHandle; bits: SyncHandle; have: Uint8Array<ArrayBuffer> }
+/** `unflushed`: pieces written since the last flush; `flushing` is shared by all who wait for the next one. */
+type Open = {
+  data: SyncHandle
+  bits: SyncHandle
+  have: Uint8Array<ArrayBuffer>
+  unflushed: number[]
+  flushing: Promise<void> | undefined
+}
 
 const open = new Map<string, Open>()
 const COPY_BYTES = 4 * 1024 * 1024
@@ -54,16 +62,15 @@ async function run(request: OpfsRequest): Promise<Uint8Array<ArrayBuffer> | unde
     }
     case 'write':
       writeAll(of.data, request.bytes, request.offset)
-      of.data.flush()
-      mark(of, request.piece)
-      return undefined
+      of.unflushed.push(request.piece)
+      return flushSoon(of)
     case 'import': {
       for (let at = 0; at < request.file.size; at += COPY_BYTES) {
         const part = new Uint8Array(await request.file.slice(at, at + COPY_BYTES).arrayBuffer())
         writeAll(of.data, part, at)
       }
-      of.data.flush()
-      for (let piece = 0; piece * request.pieceLength < request.file.size; piece++) mark(of, piece)
+      for (let piece = 0; piece * request.pieceLength < request.file.size; piece++) of.unflushed.push(piece)
+      flush(of)
       return of.have.slice()
     }
     case 'close':
@@ -84,7 +91,7 @@ async function openFile(request: Extract<OpfsRequest, { op: 'open' }>): Promise<
     bits.write(have, { at: 0 })
     bits.flush()
   }
-  open.set(request.name, { data, bits, have })
+  open.set(request.name, { data, bits, have, unflushed: [], flushing: undefined })
   return have.slice()
 }
 
@@ -92,8 +99,20 @@ function writeAll(into: SyncHandle, bytes: Uint8Array, at: number): void {
   if (into.write(bytes, { at }) !== bytes.length) throw new Error('the disk is full')
 }
 
-function mark(of: Open, piece: number): void {
-  of.have[piece >> 3] = (of.have[piece >> 3] ?? 0) | (0x80 >> (piece & 7))
+/** After the messages that are here already: a window's pieces come together. */
+function flushSoon(of: Open): Promise<undefined> {
+  of.flushing ??= new Promise<void>((done) => setTimeout(done)).then(() => {
+    of.flushing = undefined
+    flush(of)
+  })
+  return of.flushing.then(() => undefined)
+}
+
+function flush(of: Open): void {
+  if (of.unflushed.length === 0) return
+  of.data.flush()
+  for (const piece of of.unflushed) of.have[piece >> 3] = (of.have[piece >> 3] ?? 0) | (0x80 >> (piece & 7))
+  of.unflushed.length = 0
   of.bits.write(of.have, { at: 0 })
   of.bits.flush()
 }
@@ -102,24 +121,39 @@ function closeFile(name: string): void {
   const of = open.get(name)
   if (of === undefined) return
   open.delete(name)
-  of.data.close()
-  of.bits.close()
+  try {
+    flush(of)
+  } finally {
+    of.data.close()
+    of.bits.close()
+  }
 }
 
-// Opening waits; everything after it must wait with it, in order.
-let queue: Promise<void> = Promise.resolve()
+// Opening waits; everything after it must wait with it, in order. A piece's wait for its flush holds nobody up.
+let queue: Promise<unknown> = Promise.resolve()
 
 self.addEventListener('message', (event: MessageEvent<{ id: number; request: OpfsRequest }>) => {
   const { id, request } = event.data
-  queue = queue.then(async () => {
-    let reply: OpfsReply
-    try {
-      const bytes = await run(request)
-      reply = bytes === undefined ? { ok: true } : { ok: true, bytes }
-    } catch (error) {
-      reply = { ok: false, message: error instanceof Error ? error.message : String(error) }
-    }
-    const transfer = reply.ok && reply.bytes !== undefined ? [reply.bytes.buffer] : []
-    ;(self as unknown as Worker).postMessage({ id, reply }, transfer)
+  queue = queue.then(() => {
+    const answered = answer(id, run(request))
+    return request.op === 'write' ? undefined : answered
   })
 })
+
+async function answer(id: number, work: Promise<Uint8Array<ArrayBuffer> | undefined>): Promise<void> {
+  let reply: OpfsReply
+  try {
+    const bytes = await work
+    reply = bytes === undefined ? { ok: true } : { ok: true, bytes }
+  } catch (error) {
+    reply = { ok: false, message: messageOf(error) }
+  }
+  const transfer = reply.ok && reply.bytes !== undefined ? [reply.bytes.buffer] : []
+  ;(self as unknown as Worker).postMessage({ id, reply }, transfer)
+}
+
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  if (error.name !== 'QuotaExceededError') return error.message
+  return 'it gives this site no more room; free some on the disk or in the browser’s settings. What was stored stays'
+}
