@@ -140,7 +140,7 @@ async function fromDirectory(directory: string, want: Wanted): Promise<SignedBy 
     const roots = numbered(names, 'root').reverse()
     if (targets.length === 0 || (roots.length === 0 && !names.includes('root.json'))) continue
     let root: Envelope<'root'>
-    let vendorChecked = false
+    let vendorChecked: boolean
     if (roots[0] === '1.root.json' && want.vendor !== undefined) {
       let trusted = client.pin(want.vendor, await read(join(at, '1.root.json')))
       for (const name of roots.slice(1))

@@ -41,12 +41,12 @@ export function countWebSockets(): () => Detail {
     constructor(url: string | URL, protocols?: string | string[]) {
       super(url, protocols)
       this.addEventListener('message', ({ data }: MessageEvent<unknown>) => {
-        count.received += String(data).length
+        count.received += typeof data === 'string' ? data.length : (data as ArrayBuffer).byteLength
         count.messages++
       })
     }
     override send(data: string | ArrayBufferLike | Blob | ArrayBufferView<ArrayBuffer>): void {
-      count.sent += String(data).length
+      count.sent += typeof data === 'string' ? data.length : (data as ArrayBuffer).byteLength
       count.messages++
       super.send(data as string)
     }

@@ -1,7 +1,7 @@
 /** A bare data channel between two Node processes: what WebRTC gives here when nothing else is done. */
 import { MIB, type Context } from './bench.ts'
 import { startChild } from './children.ts'
-import type { RawConfig } from './children/raw-node.ts'
+import type { RawConfig } from './children/raw.ts'
 import { READY_MS } from './contest.ts'
 import { figure } from './table.ts'
 
@@ -14,7 +14,7 @@ export async function rawTransfer(bytes: number, messageBytes: number): Promise<
   const config = (sends: boolean): RawConfig => ({ sends, bytes, messageBytes })
   const [sender, receiver] = [true, false].map((sends) =>
     startChild({
-      program: 'raw-node.ts',
+      program: 'raw.ts',
       name: sends ? 'raw-sender' : 'raw-receiver',
       config: config(sends),
     }),

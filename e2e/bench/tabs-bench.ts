@@ -5,7 +5,7 @@ import type { Release } from '../../web/core/release/target.ts'
 import { alternate, inDir, MB, MIB, wanted, type Bench, type Context } from './bench.ts'
 import { startChild } from './children.ts'
 import type { BuyerConfig } from './children/buyer.ts'
-import type { RawConfig } from './children/raw.ts'
+import type { RawAnswererConfig } from './children/raw-answerer.ts'
 import type { StockConfig } from './children/stock.ts'
 import { DEFAULT_PRICE_MSAT, openHouse, READY_MS, type House } from './contest.ts'
 import { makeMaterial, type Material } from './material.ts'
@@ -136,8 +136,8 @@ function raw(stage: Stage, messageBytes: number): Promise<number> {
       const [ms] = await Promise.all([buyer.call('rawReceived'), seller.call('rawSend', bytes, messageBytes)])
       return ms
     }
-    const config: RawConfig = { offer, bytes }
-    const child = startChild({ program: 'raw.ts', config })
+    const config: RawAnswererConfig = { offer, bytes }
+    const child = startChild({ program: 'raw-answerer.ts', config })
     try {
       await seller.call('rawAccept', String((await child.next('answer', READY_MS)).detail['answer']))
       await seller.call('rawSend', bytes, messageBytes)

@@ -153,7 +153,6 @@ test('a seller that sends all but the quote keeps its pieces from others for fif
 
 test('a seller that drips is given up after a minute and its share of 64 KiB/s, and nothing is paid for the wait', () =>
   inArena(async (arena) => {
-    let device: Device | undefined
     // A block every ten seconds: never silent for fifteen.
     const drip = await hostileSeller(arena, {
       frame: 16_384,
@@ -162,7 +161,7 @@ test('a seller that drips is given up after a minute and its share of 64 KiB/s, 
         await new Promise((done) => setTimeout(done, 100))
       },
     })
-    device = await arena.device()
+    const device = await arena.device()
     const fromMs = arena.nowMs()
     await until(device.download, () => drip.requests() > 0)
     await arena.seller()

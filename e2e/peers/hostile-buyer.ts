@@ -1,7 +1,7 @@
 /** A buyer on real wires that does by hand what a `Download` does by rule: asks, takes, pays or does not. */
 import { concat, type Bytes, type PartyKey, type Sha256Hex } from '../../web/core/bytes.ts'
 import type { Message, RefusalCode } from '../../web/core/exchange/message.ts'
-import { openQuote, type SignedQuote } from '../../web/core/exchange/quote.ts'
+import { openQuote, windowBytes, type SignedQuote } from '../../web/core/exchange/quote.ts'
 import type { Msat } from '../../web/core/money/msat.ts'
 import type { Peer } from '../../web/edge/swarm/peer.ts'
 import type { Arena, Member, Self } from './arena.ts'
@@ -32,7 +32,7 @@ export type HostileBuyer = Member & {
   leave(): Promise<void>
 }
 
-type Open = { leaves?: Bytes; parts: Bytes[]; end: (with_: Taken | Refused) => void }
+type Open = { leaves?: Bytes; parts: Bytes[]; signed?: SignedQuote; end: (with_: Taken | Refused) => void }
 
 export async function hostileBuyer(
   arena: Arena,
@@ -55,6 +55,16 @@ export async function hostileBuyer(
       else waitingSellers.push(one)
     }
   }
+  /** The quote comes on the wire, the ciphertext beside it: either may be the last. */
+  const whole = (request: number): void => {
+    const window = open.get(request)
+    if (window?.signed === undefined) return
+    const { leaves = new Uint8Array(), parts, signed } = window
+    const ciphertext = concat(...parts)
+    if (ciphertext.length < windowBytes(arena.meta, signed.quote.pieces)) return
+    open.delete(request)
+    window.end({ tag: 'taken', request, leaves, ciphertext, signed })
+  }
   const onMessage = (peer: Peer, message: Message): void => {
     switch (message.t) {
       case 'offer':
@@ -67,21 +77,14 @@ export async function hostileBuyer(
       case 'data': {
         taken += message.bytes.length
         open.get(message.id)?.parts.push(message.bytes.slice() as Bytes)
-        return
+        return whole(message.id)
       }
       case 'quote': {
         const window = open.get(message.id)
         const signed = openQuote(message.quote, message.sig)
         if (window === undefined || signed === undefined) return
-        open.delete(message.id)
-        const { leaves = new Uint8Array(), parts } = window
-        return window.end({
-          tag: 'taken',
-          request: message.id,
-          leaves,
-          ciphertext: concat(...parts),
-          signed,
-        })
+        window.signed = signed
+        return whole(message.id)
       }
       case 'refuse': {
         refusals.push(message.code)

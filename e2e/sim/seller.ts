@@ -2,7 +2,7 @@
  * Drives the product's desk (`web/core/exchange/desk.ts`) in the virtual world, in the order that `web/edge/swarm` keeps:
  * leaves, ciphertext, the sale on disk, the quote; settles what is locked, forgets what lapsed, recovers after a crash.
  */
-import type { Bytes, Sha256Hex } from '../../web/core/bytes.ts'
+import type { Bytes, PartyKey, Sha256Hex } from '../../web/core/bytes.ts'
 import * as desks from '../../web/core/exchange/desk.ts'
 import type { Role } from '../../web/core/exchange/message.ts'
 import type { Quote, SignedQuote } from '../../web/core/exchange/quote.ts'
@@ -20,6 +20,9 @@ const TICK_MS = 1000
 const MAX_SERVING = 6
 const LARGEST_OFFER = 16 * 1024 * 1024
 
+/** `text` is missing where the wallet refused. */
+type Told = Readonly<{ tag: 'told'; text: string | undefined }>
+type Invoiced = Readonly<{ tag: 'coming' }> | Told
 type Record = Readonly<{ hash: Sha256Hex; amount: number; expiry: number }>
 
 export class SellerPart implements Part {
@@ -69,7 +72,7 @@ export class SellerPart implements Part {
 
   #sendOffer(side: Side): void {
     const { policy } = this.desk
-    const key = side.key as Sha256Hex & never
+    const key = side.key as PartyKey
     const gift = desks.isGift(this.desk, key, this.#roleOf(side.key))
     if (gift && policy.price > 0) desks.reserve(this.desk, key)
     const { ports } = this.node.things
@@ -145,6 +148,8 @@ export class SellerPart implements Part {
       }
       case 'forget':
         return this.node.life.start(this.#forget(effect.sale))
+      case 'raise-credit':
+        return // the offers of this seller name no credit
     }
   }
 
@@ -179,7 +184,7 @@ export class SellerPart implements Part {
     const secret = this.#secretOf(sale.id)
     const hash = ports.hashOf(secret)
     const expiry = Math.floor(this.node.nowMs / 1000) + QUOTE_S
-    let invoice: string | undefined | 'coming' = sale.amount > 0 ? 'coming' : ''
+    let invoice: Invoiced = sale.amount > 0 ? { tag: 'coming' } : { tag: 'told', text: '' }
     let invoiced: () => void = () => undefined
     if (sale.amount > 0) {
       this.#byHash.set(hash, sale.id)
@@ -188,7 +193,7 @@ export class SellerPart implements Part {
         this.node.id,
         { hash, amount: sale.amount, expiresAtMs: expiry * 1000, preimage },
         (text) => {
-          invoice = text
+          invoice = { tag: 'told', text }
           invoiced()
         },
       )
@@ -215,8 +220,10 @@ export class SellerPart implements Part {
           this.node.nowMs,
         )
     }
-    if (invoice === 'coming') yield* wait<undefined>((resume) => void (invoiced = () => resume(undefined)))
-    if (invoice === undefined) {
+    if (invoice.tag === 'coming')
+      yield* wait<undefined>((resume) => void (invoiced = () => resume(undefined)))
+    const { text } = invoice as Told
+    if (text === undefined) {
       if ((sale.state as desks.Sale['state']) === 'preparing') this.#seeOver(sale, true)
       return this.#step({ tag: 'failed', id: sale.id, code: 'wallet' })
     }
@@ -232,7 +239,7 @@ export class SellerPart implements Part {
       amount: sale.amount,
       money: MONEY,
       expiry,
-      invoice,
+      invoice: text,
     }
     const record: Record = { hash, amount: sale.amount, expiry }
     if (sale.amount > 0) yield* wait(this.node.disk.put(`sale/${sale.id}`, record))

@@ -90,7 +90,7 @@ export class Digest {
       else if (typeof value === 'string') this.text(value)
       else if (typeof value === 'boolean') this.number(value ? 1 : 2)
       else if (value instanceof Uint8Array) this.number(value.length * 31 + (value[0] ?? 0))
-      else this.number(value.length)
+      else this.number((value as readonly unknown[]).length)
     }
   }
 

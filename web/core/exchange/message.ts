@@ -110,7 +110,8 @@ export function decodeMessage(frame: Uint8Array): Message | undefined {
     case 'hello': {
       if (integerOf(dict, 'v', 0, 1000) < 1) throw new MessageError('version 0')
       const floor = dict['floor'] === undefined ? undefined : textOf(dict, 'floor', MAX_EVENT)
-      const lane = dict['lane'] === undefined ? undefined : integerOf(dict, 'lane', 0, Number.MAX_SAFE_INTEGER)
+      const lane =
+        dict['lane'] === undefined ? undefined : integerOf(dict, 'lane', 0, Number.MAX_SAFE_INTEGER)
       return {
         t: 'hello',
         key: toHex(bytesOf(dict, 'key', 32)) as PartyKey,
