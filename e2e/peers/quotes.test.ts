@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest'
 import { toHex, utf8, type Bytes } from '../../web/core/bytes.ts'
 import { paymentHashOf } from '../../web/core/exchange/cipher.ts'
+import { FRAME } from '../../web/core/exchange/message.ts'
 import { checkProof, decodeProof, type FraudProof } from '../../web/core/exchange/fraud.ts'
 import { receiptOf, type SignedQuote } from '../../web/core/exchange/quote.ts'
 import { msat, priceOf } from '../../web/core/money/msat.ts'
@@ -216,6 +217,29 @@ test('a seller that uses one secret for two buyers gives the second its goods fo
     expect(leavesProve(await leafHashes(opened), [0], arena.meta)).toBe(true)
     expect(await lost(hostile)).toBeLessThanOrEqual(got.signed.quote.amount)
     await accounted(device)
+  }, 1))
+
+test('a gift whose secret comes before its ciphertext is opened when it is here', () =>
+  inArena(async (arena) => {
+    let ciphertext: Bytes = new Uint8Array()
+    const giver = await hostileSeller(arena, {
+      price: msat(0),
+      gift: true,
+      sent: (whole) => {
+        ciphertext = whole
+        return whole.subarray(0, 0)
+      },
+      invoice: () => Promise.resolve(''),
+      afterQuote: ({ peer, request, signed, secret }) => {
+        peer.send({ t: 'key', quote: signed.quote.id, secret })
+        for (let at = 0; at < ciphertext.length; at += FRAME)
+          peer.send({ t: 'data', id: request, at, bytes: ciphertext.slice(at, at + FRAME) })
+      },
+    })
+    const device = await arena.device()
+    await whole(arena, device)
+    expect(giver.requests()).toBe(1)
+    expect(device.download.get().paid).toBe(0)
   }, 1))
 
 test('the short last piece costs by its bytes, and not a msat more is paid for it', () =>
