@@ -9,6 +9,7 @@ import { liveCell, type Live } from '../../core/live.ts'
 import { tuneIce } from '#ice'
 import { loadSecp } from '#secp'
 import type { Metainfo, PieceStore, Session, SessionVendor, Swarm, SwarmOptions } from './api.ts'
+import { settleGlare } from './glare.ts'
 import { Peer } from './peer.ts'
 
 /** What a `Download` or a `Shop` hears of a session's peers. */
@@ -92,7 +93,7 @@ export async function createSwarm(
 }
 
 async function join(
-  client: { add(torrent: Uint8Array, options: object): Torrent },
+  client: { readonly peerId: string; add(torrent: Uint8Array, options: object): Torrent },
   meta: Metainfo,
   store: PieceStore,
   vendor: SessionVendor,
@@ -107,6 +108,7 @@ async function join(
     alwaysChokeSeeders: false,
     uploads: 0,
   })
+  settleGlare(torrent, client.peerId)
   const peers = new Set<Peer>()
   const parts = new Set<SessionPart>()
   const cell = liveCell<{ connected: number; fullCopies: number; provenKeys: readonly PartyKey[] }>({
@@ -250,8 +252,7 @@ function reconnectSoon(tracker: Tracker): void {
 
 /**
  * Wires come with announces. One that was lost is asked for again at once; and while the tracker knows of more
- * peers than we have wires, again after a while drawn by chance: two peers that announce in the same moment offer
- * to each other and each may keep the wire that the other closes.
+ * peers than we have wires, again after a while drawn by chance.
  */
 function reannouncer(torrent: Torrent): { soon(): void; watch(): void; stop(): void } {
   let timer: ReturnType<typeof setTimeout> | undefined

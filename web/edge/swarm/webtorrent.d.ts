@@ -40,6 +40,17 @@ declare module '#webtorrent' {
     } | null
     readonly _channel?: { bufferedAmount: number } | null
   }
+  /** A connection that an offer or an answer has come for; `id`: its peer's, hex. */
+  export interface Offered {
+    readonly id: string
+    readonly initiator: boolean
+  }
+  export interface KnownPeer {
+    readonly wire: Wire | null
+    readonly conn: (Connection & { readonly initiator?: boolean }) | null
+    readonly _handshakeDone?: boolean
+    destroy(): void
+  }
   export interface Tracker extends Emitter {
     destroyed: boolean
     reconnecting: boolean
@@ -51,7 +62,9 @@ declare module '#webtorrent' {
     readonly infoHash: string
     readonly destroyed: boolean
     readonly wires: Wire[]
-    readonly _peers: Map<string, { wire: Wire | null; conn: Connection | null }>
+    readonly _peers: Map<string, KnownPeer>
+    /** A connection, or the address of a peer. */
+    _addPeer(peer: Offered | string, type: string, source: string): object | null
     readonly discovery?: {
       tracker?: (Emitter & { _trackers: Tracker[]; update(options?: object): void }) | null
     } | null
@@ -73,6 +86,7 @@ declare module '#webtorrent' {
     once(event: string, run: (...values: never[]) => void): this
     removeListener(event: string, run: (...values: never[]) => void): this
     readonly listening: boolean
+    readonly peerId: string
     readonly _connPool?: { tcpServer: { close(): void } } | null
     add(torrent: Uint8Array, options: object): Torrent
     destroy(done: (error?: Error) => void): void
