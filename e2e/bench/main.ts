@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { readArgs, UsageError } from './args.ts'
 import type { Bench, Context } from './bench.ts'
+import { firstBench } from './first.ts'
 import { footprintBench } from './footprint.ts'
 import { paidBench } from './paid.ts'
 import { paymentsBench } from './payments.ts'
@@ -22,6 +23,7 @@ const benches: readonly Bench[] = [
   paidTabsBench,
   walletTpsBench,
   transportBench,
+  firstBench,
   swarmBench,
   footprintBench,
   paymentsBench,

@@ -24,7 +24,7 @@ const LINK_BYTES_PER_S = 4 * MB
 /** A transfer takes at least twenty latencies. */
 const LATENCIES = 21
 /** Of these the fastest counts. */
-const MESSAGE_BYTES = [64 * 1024, 256 * 1024] as const
+export const MESSAGE_BYTES = [64 * 1024, 256 * 1024] as const
 
 type To = 'tab' | 'Node'
 type Stage = Readonly<{
@@ -37,9 +37,11 @@ type Stage = Readonly<{
   buyerTracker: string
 }>
 
+export type RawStage = Pick<Stage, 'context' | 'site' | 'material' | 'to'>
+
 /** A tab with the file, and a second one when a tab is to take it. */
 async function withTabs<T>(
-  stage: Stage,
+  stage: RawStage,
   run: (seller: Tab, buyer: Tab | undefined) => Promise<T>,
 ): Promise<T> {
   return inDir(stage.context, 'tabs', async (dir) => {
@@ -127,7 +129,8 @@ async function timed(child: ReturnType<typeof startChild>): Promise<number> {
   }
 }
 
-function raw(stage: Stage, messageBytes: number): Promise<number> {
+/** Milliseconds of the artifact's bytes on a bare data channel. */
+export function raw(stage: RawStage, messageBytes: number): Promise<number> {
   const { bytes } = stage.material.release
   return withTabs(stage, async (seller, buyer) => {
     const offer = await seller.call('rawOffer')

@@ -8,12 +8,12 @@ test('the relay restarted half way: devices, distributors and vendor recover by 
   const scene = await shipped({
     distributors: 2,
     devices: 2,
-    bytes: 12 * MIB,
+    bytes: 48 * MIB,
     distributorArgs: ['--upload', '3072'],
   })
   const { world } = scene
   world.devices.forEach(start)
-  await Promise.all(world.devices.map((device) => receipts(device, 3)))
+  await Promise.all(world.devices.map((device) => receipts(device, 2)))
   await kill(world.house.relay.program)
   for (const device of world.devices) expect(world.row(device, scene.release)?.state).not.toBe('healthy')
   await world.house.restartRelay()

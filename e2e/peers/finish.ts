@@ -2,10 +2,16 @@
 import { expect } from 'vitest'
 import { verifyReceipt } from '../../web/core/exchange/quote.ts'
 import { CAP, GRANT, type Arena, type Device } from './arena.ts'
-import type { HostileSeller } from './hostile-seller.ts'
+import type { Deal, HostileSeller } from './hostile-seller.ts'
 
 /** What a seller has of the device's sats. */
 export const lost = (hostile: HostileSeller): Promise<number> => hostile.wallet.balance()
+
+/** The windows for which the device's sats are locked, neither settled nor given back. */
+export async function lockedDeals({ deals, wallet }: HostileSeller): Promise<readonly Deal[]> {
+  const states = await Promise.all(deals.map(({ signed }) => wallet.lookUp(signed.quote.paymentHash)))
+  return deals.filter((_, i) => states[i]?.state === 'accepted')
+}
 
 export const lostTo = async (hostiles: readonly HostileSeller[]): Promise<number> => {
   let total = 0

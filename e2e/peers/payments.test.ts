@@ -4,7 +4,7 @@ import { toHex } from '../../web/core/bytes.ts'
 import { msat, type Msat } from '../../web/core/money/msat.ts'
 import type { PayResult, Transaction, Wallet, WalletEvent } from '../../web/edge/wallet/wallet.ts'
 import { GRANT, ONE_PIECE, until, type Device } from './arena.ts'
-import { accounted, finish, lost, lostTo, whole } from './finish.ts'
+import { accounted, finish, lockedDeals, lost, lostTo, whole } from './finish.ts'
 import { hostileBuyer, type Taken } from './hostile-buyer.ts'
 import { hostileSeller, type Deal, type HostileSeller } from './hostile-seller.ts'
 import { inArena } from './in-arena.ts'
@@ -213,13 +213,12 @@ test('a hold that is locked and settled only after its quote has lapsed still gi
     const device = await arena.device({ lockedTimeoutMs: 600_000 })
     await until(device.download, ({ locked }) => locked > 0)
     arena.skip(200_000)
-    await hostile.settle(hostile.deals[0] as Deal)
+    const [deal] = await lockedDeals(hostile)
+    await hostile.settle(deal as Deal)
     const { have, paid } = await until(device.download, (snapshot) => snapshot.have > 0)
     expect(have).toBe(1)
     expect(paid).toBe(await lost(hostile))
-    expect(device.download.receipts().map(({ preimage }) => preimage)).toEqual([
-      toHex((hostile.deals[0] as Deal).secret),
-    ])
+    expect(device.download.receipts().map(({ preimage }) => preimage)).toEqual([toHex((deal as Deal).secret)])
   }))
 
 test('an invoice that lapsed unpaid cannot be paid any more, and its seller writes the bytes off', () =>

@@ -1,5 +1,4 @@
 /** What people do on our pages, in their words: shared by the journeys. */
-import { expect } from 'vitest'
 import type { Page } from 'playwright'
 import type { House } from './house.ts'
 import { until, type Program } from './processes.ts'
@@ -44,18 +43,19 @@ export async function addDevice(
   await dialog.getByText(shown, { exact: true }).waitFor({ timeout: JOIN_TIMEOUT_MS })
   await dialog.getByLabel(/^Allowance/).fill(String(allowanceSats))
   await dialog.getByRole('button', { name: 'Accept' }).click()
-  expect(await joining.exited, joining.tail()).toBe(0)
+  if ((await joining.exited) !== 0) throw new Error(joining.tail())
   await dialog.getByRole('button', { name: 'Done' }).click()
 }
 
-/** Drops a file on the vendor's page, fills in the form, signs. Gives the release's page. */
+/** Drops a file on the vendor's page, fills in the form, signs. Gives the Unix time of the drop; leaves the release's page. */
 export async function publish(
   page: Page,
   house: House,
   file: string,
   release: Readonly<{ product: string; version: string; hardware: string }>,
-): Promise<void> {
+): Promise<number> {
   await page.goto(`${house.relay.url}/vendor`)
+  const droppedAtMs = Date.now()
   await page.getByTestId('file-input').setInputFiles(file)
   await page.getByLabel('Product', { exact: true }).fill(release.product)
   await page.getByLabel('Version', { exact: true }).fill(release.version)
@@ -69,6 +69,7 @@ export async function publish(
   await page.getByRole('button', { name: 'Sign and publish' }).click()
   await page.waitForURL('**/vendor/release/**', { timeout: HASH_TIMEOUT_MS })
   await page.getByRole('heading', { name: `${release.product} ${release.version}` }).waitFor()
+  return droppedAtMs
 }
 
 /** Flips the one switch of the distributor's page. */
