@@ -121,13 +121,13 @@ export async function openPurchase(
     get bytesWritten() {
       return store.bytesWritten
     },
-    read: (offset, length) => store.read(offset, length),
+    read: (offset, length, into) => store.read(offset, length, into),
     write: (piece, bytes) => watched(store.write(piece, bytes)),
     close: () => store.close(),
     destroy: () => store.destroy(),
   }
   const journal: Journal = {
-    put: (key, value) => watched(deps.journal.put(key, value)),
+    put: (key, ...parts) => watched(deps.journal.put(key, ...parts)),
     get: (key) => deps.journal.get(key),
     delete: (key) => watched(deps.journal.delete(key)),
     keys: (prefix) => deps.journal.keys(prefix),

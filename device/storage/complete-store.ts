@@ -6,7 +6,7 @@ import { StorageError, storageError } from './errors.ts'
 
 export interface FileSource {
   readonly length: number
-  read(offset: number, length: number): Promise<Bytes>
+  read(offset: number, length: number, into?: Bytes): Promise<Bytes>
   close(): Promise<void>
 }
 
@@ -21,8 +21,8 @@ export async function openSource(path: string): Promise<FileSource> {
     }
     return {
       length: stat.size,
-      async read(offset, length) {
-        const bytes = new Uint8Array(length)
+      async read(offset, length, into) {
+        const bytes = into ?? new Uint8Array(length)
         let done = 0
         while (done < length) {
           const { bytesRead } = await handle.read(bytes, done, length - done, offset + done)
@@ -47,7 +47,7 @@ export async function openCompleteStore(path: string, pieces: number): Promise<P
   return {
     have,
     bytesWritten: 0,
-    read: (offset, length) => source.read(offset, length),
+    read: (offset, length, into) => source.read(offset, length, into),
     write: () => Promise.reject(new StorageError('io', `${path} is complete; nothing is written to it.`)),
     close: () => source.close(),
     destroy: () => source.close(),

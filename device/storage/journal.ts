@@ -50,18 +50,18 @@ export async function openJournal(directory: string): Promise<NodeJournal> {
     return after
   }
 
-  async function write(key: string, value: Uint8Array): Promise<void> {
+  async function write(key: string, parts: readonly Uint8Array[]): Promise<void> {
     const path = join(directory, fileOf(key))
     const tmp = join(directory, `${++serial}.tmp`)
     try {
       const handle = await open(tmp, 'wx', 0o600)
       try {
-        await handle.writeFile(value)
+        for (const part of parts) await handle.appendFile(part)
         await handle.datasync()
       } finally {
         await handle.close()
       }
-      bytesWritten += value.length
+      for (const part of parts) bytesWritten += part.length
       await rename(tmp, path)
       await directorySync.sync()
     } catch (error) {
@@ -75,8 +75,8 @@ export async function openJournal(directory: string): Promise<NodeJournal> {
     get bytesWritten() {
       return bytesWritten
     },
-    async put(key, value) {
-      await inOrder(checked(key), () => write(key, value))
+    async put(key, ...parts) {
+      await inOrder(checked(key), () => write(key, parts))
     },
     async delete(key) {
       const path = join(directory, fileOf(checked(key)))

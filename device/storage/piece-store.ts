@@ -114,12 +114,12 @@ export async function openPieceStore(
     get bytesWritten() {
       return bytesWritten
     },
-    async read(offset, length) {
+    async read(offset, length, into) {
       if (offset < 0 || length < 0 || offset + length > meta.length) {
         throw new RangeError(`no such bytes: ${length} at ${offset} of ${meta.length}`)
       }
       if (!open) throw new StorageError('io', `${path} is closed.`)
-      const bytes: Bytes = new Uint8Array(length)
+      const bytes: Bytes = into ?? new Uint8Array(length)
       const got = await readFully(bytes, length, offset)
       if (got !== length)
         throw new StorageError('io', `${path} is shorter than it was: ${got} of ${length} bytes.`)

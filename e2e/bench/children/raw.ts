@@ -18,8 +18,11 @@ child<RawConfig>(async ({ sends, bytes, messageBytes }, tell) => {
       if (state === 'complete' && local !== null) done(local.sdp)
     }),
   )
+  // A channel that nothing refers to is collected, and what comes on it is lost.
+  const kept: DataChannel[] = []
   if (sends) {
     const channel = pc.createDataChannel('raw')
+    kept.push(channel)
     const message = Buffer.alloc(messageBytes, 7)
     let left = bytes
     const send = (): void => {
@@ -36,6 +39,7 @@ child<RawConfig>(async ({ sends, bytes, messageBytes }, tell) => {
     })
   } else {
     pc.onDataChannel((channel: DataChannel) => {
+      kept.push(channel)
       tell('connected')
       let got = 0
       channel.onMessage((data) => {
@@ -53,6 +57,7 @@ child<RawConfig>(async ({ sends, bytes, messageBytes }, tell) => {
       },
     },
     async stop() {
+      for (const channel of kept) channel.close()
       pc.close()
     },
   }

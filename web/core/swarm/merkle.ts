@@ -37,8 +37,8 @@ function levels(entries: Uint8Array, base: number, height: number): Uint8Array[]
     const count = below.length / HASH
     const above = new Uint8Array(Math.ceil(count / 2) * HASH)
     for (let i = 0; i * 2 < count; i++) {
-      const right = i * 2 + 1 < count ? entry(below, i * 2 + 1) : pad(base + step)
-      above.set(pair(entry(below, i * 2), right), i * HASH)
+      const both = below.subarray(i * 2 * HASH, (i * 2 + 2) * HASH)
+      above.set(i * 2 + 1 < count ? sha256(both) : pair(both, pad(base + step)), i * HASH)
     }
     all.push(above)
   }

@@ -163,7 +163,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     }
   }
   const journal: Journal = {
-    put: (key, value) => watched(deps.journal.put(key, value)),
+    put: (key, ...parts) => watched(deps.journal.put(key, ...parts)),
     get: (key) => deps.journal.get(key),
     delete: (key) => watched(deps.journal.delete(key)),
     keys: (prefix) => deps.journal.keys(prefix),
@@ -175,7 +175,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     get bytesWritten() {
       return at.bytesWritten
     },
-    read: (offset, length) => at.read(offset, length),
+    read: (offset, length, into) => at.read(offset, length, into),
     write: (piece, bytes) => watched(at.write(piece, bytes).then(diskWorks)),
     close: () => at.close(),
     destroy: () => at.destroy(),

@@ -14,11 +14,11 @@ import {
   fakeParts,
   fakePool,
   fakeVendor,
-  memoryJournal,
   party,
   RELAY,
   sign,
 } from './fake-parts.ts'
+import { memoryJournal } from '../swarm/memory.ts'
 import { DISK_RETRY_MS, GIFT_PATIENCE_MS } from './carried.ts'
 
 const MONEY = 'sandbox:relay'

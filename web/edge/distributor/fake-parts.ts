@@ -1,5 +1,5 @@
 /** Swarm, download, shop, pool, store and journal in memory, driven by a test: nothing moves unless the test says so. */
-import { toHex, utf8, type Bytes, type InfoHash, type PartyKey, type VendorId } from '../../core/bytes.ts'
+import { toHex, utf8, type InfoHash, type PartyKey, type VendorId } from '../../core/bytes.ts'
 import { liveCell, type LiveCell } from '../../core/live.ts'
 import { msat, ZERO, type Money } from '../../core/money/msat.ts'
 import {
@@ -18,7 +18,6 @@ import type { RelayConfig } from '../relay-config.ts'
 import type {
   DownloadDeps,
   DownloadSnapshot,
-  Journal,
   Metainfo,
   PieceStore,
   SaleRow,
@@ -36,17 +35,6 @@ const PIECE = 16_384
 export const party = (n: number): { key: PartyKey; secret: SecretKey } => {
   const secret = new Uint8Array(32).fill(n) as SecretKey
   return { key: publicKey(secret), secret }
-}
-
-export function memoryJournal(): Journal & { readonly records: Map<string, Bytes> } {
-  const records = new Map<string, Bytes>()
-  return {
-    records,
-    put: async (key, value) => void records.set(key, value.slice() as Bytes),
-    get: async (key) => records.get(key),
-    delete: async (key) => void records.delete(key),
-    keys: async (prefix) => [...records.keys()].filter((key) => key.startsWith(prefix)),
-  }
 }
 
 export type FakePool = Pool & {

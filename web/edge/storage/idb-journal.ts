@@ -1,5 +1,5 @@
 /** `Journal` of web/edge/swarm/api.ts in a browser: one IndexedDB store, each put on the medium before it resolves. */
-import type { Bytes } from '../../core/bytes.ts'
+import { concat, type Bytes } from '../../core/bytes.ts'
 import type { Journal } from '../swarm/api.ts'
 
 const STORE = 'records'
@@ -44,9 +44,10 @@ export function openIdbJournal(name: string): BrowserJournal {
   }
 
   return {
-    async put(key, value) {
+    async put(key, ...parts) {
       // A copy: a view into a larger buffer would store all of that buffer.
-      await run('readwrite', (store) => store.put(value.slice(), key))
+      const record = concat(...parts)
+      await run('readwrite', (store) => store.put(record, key))
     },
     async get(key) {
       const value: unknown = await run('readonly', (store) => store.get(key))

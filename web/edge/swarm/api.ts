@@ -23,7 +23,8 @@ import type { Metainfo } from '../../core/swarm/metainfo.ts'
 /** One artifact's bytes on disk (a file, or OPFS in a tab) and which pieces of them are proven. */
 export interface PieceStore {
   readonly have: Uint8Array // bitfield, BEP 3 order; changes in place
-  read(offset: number, length: number): Promise<Bytes>
+  /** `into`, of `length` bytes, may be filled and given back in place of fresh memory. */
+  read(offset: number, length: number, into?: Bytes): Promise<Bytes>
   /** Durable when it resolves; then the piece's bit is set. */
   write(piece: number, bytes: Uint8Array): Promise<void>
   /** Bytes written to the medium so far, for the report. */
@@ -34,7 +35,8 @@ export interface PieceStore {
 
 /** Small durable records: purchases under way, receipts, seller's secrets. Keys are `[a-z0-9/-]+`. */
 export interface Journal {
-  put(key: string, value: Uint8Array): Promise<void> // fsynced when it resolves
+  /** One record of all `parts` in a row; fsynced when it resolves. */
+  put(key: string, ...parts: readonly Uint8Array[]): Promise<void>
   get(key: string): Promise<Bytes | undefined>
   delete(key: string): Promise<void>
   keys(prefix: string): Promise<string[]>

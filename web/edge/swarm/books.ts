@@ -62,7 +62,7 @@ export class Books {
 
   /** On disk before the wallet is asked to pay. */
   begin(id: Sha256Hex, record: PurchaseRecord): Promise<void> {
-    return this.#journal.put(this.#purchase(id), encodePurchase(record))
+    return this.#journal.put(this.#purchase(id), ...encodePurchase(record))
   }
 
   /** The purchase is over: nothing went out, or its receipt is kept. */

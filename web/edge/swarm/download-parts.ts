@@ -5,6 +5,7 @@ import type { Msat } from '../../core/money/msat.ts'
 import type { Buyer, BuyerEvent, WindowId } from '../../core/swarm/buyer.ts'
 import type { DownloadDeps } from './api.ts'
 import type { Books } from './books.ts'
+import type { Buffers } from './buffers.ts'
 import type { Peer } from './peer.ts'
 import type { TradingSession } from './swarm.ts'
 
@@ -69,6 +70,8 @@ export type DownloadParts = {
   readonly deps: DownloadDeps
   readonly session: TradingSession
   readonly works: Works
+  /** Of ciphertexts. */
+  readonly buffers: Buffers
   books: Books
   buyer: Buyer
   running: boolean

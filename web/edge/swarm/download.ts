@@ -13,6 +13,7 @@ import type { WindowRow } from '../../core/rollout/messages.ts'
 import * as buyers from '../../core/swarm/buyer.ts'
 import type { Download, DownloadDeps, DownloadSnapshot } from './api.ts'
 import { Books } from './books.ts'
+import { Buffers } from './buffers.ts'
 import { Works, type DownloadParts } from './download-parts.ts'
 import { NOTHING_YET, snapshotOf } from './download-view.ts'
 import { mirrorKey, MirrorPeers } from './mirror-peers.ts'
@@ -69,6 +70,7 @@ class RunningDownload implements Download {
       deps,
       session: this.#session,
       works: new Works(),
+      buffers: new Buffers(),
       books: new Books(deps.journal, this.#session.meta.infoHash),
       buyer: buyers.openBuyer(this.#session.meta, deps.policy, seed),
       running: false,

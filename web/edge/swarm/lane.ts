@@ -16,6 +16,7 @@ import {
   type Data,
 } from '../../core/exchange/lane.ts'
 import { MessageError } from '../../core/exchange/message.ts'
+import { free } from './buffers.ts'
 
 /** Bytes that may wait in the channel; it is filled again from `LOW_WATER` down. */
 const HIGH_WATER = 2 * 1024 * 1024
@@ -27,6 +28,7 @@ type PeerConnection = NonNullable<Connection['_pc']>
 const scratch = new Uint8Array(LANE_HEADER + LANE_PAYLOAD)
 
 export type LaneEvents = Readonly<{
+  /** Its bytes are there for the length of the call. */
   data(data: Data): void
   /** What came is no message of the lane. */
   spoilt(why: string): void
@@ -62,6 +64,7 @@ export class Lane {
         return events.spoilt(error.message)
       }
       events.data(read)
+      free(read.bytes)
     }
     channel.onbufferedamountlow = () => this.#wake()
     channel.onclose = () => this.#wake()

@@ -1,5 +1,5 @@
 /** A piece store and a journal in memory: for tests and for runs that leave nothing behind. */
-import type { Bytes } from '../../core/bytes.ts'
+import { concat, type Bytes } from '../../core/bytes.ts'
 import { pieceBytes, type Shape } from '../../core/swarm/merkle.ts'
 import type { Journal, PieceStore } from './api.ts'
 
@@ -37,8 +37,8 @@ export function memoryJournal(): Journal & { readonly records: Map<string, Bytes
   const records = new Map<string, Bytes>()
   return {
     records,
-    put(key, value) {
-      records.set(key, value.slice() as Bytes)
+    put(key, ...parts) {
+      records.set(key, concat(...parts))
       return Promise.resolve()
     },
     get: (key) => Promise.resolve(records.get(key)?.slice()),

@@ -3,7 +3,7 @@
  * `receipt/<info-hash>/<quote id>`: receipt and row, written after the pieces. `bad/<info-hash>/<key>`: who cheated.
  */
 import * as v from 'valibot'
-import { concat, fromUtf8, utf8, type Bytes, type PartyKey } from '../../core/bytes.ts'
+import { fromUtf8, utf8, type Bytes, type PartyKey } from '../../core/bytes.ts'
 import type { Receipt } from '../../core/exchange/receipt.ts'
 import { msatSchema } from '../../core/release/target.ts'
 import { windowRowSchema, type WindowRow } from '../../core/rollout/messages.ts'
@@ -26,12 +26,12 @@ const headSchema = v.object({
 const MAX_HEAD = 4 * 1024 * 1024
 
 /** Four bytes of length, the JSON head, the ciphertext: one file, one fsync. */
-export function encodePurchase(record: PurchaseRecord): Bytes {
+export function encodePurchase(record: PurchaseRecord): readonly Bytes[] {
   const { ciphertext, ...head } = record
   const json = utf8(JSON.stringify(head))
   const length = new Uint8Array(4)
   new DataView(length.buffer).setUint32(0, json.length)
-  return concat(length, json, ciphertext)
+  return [length, json, ciphertext]
 }
 
 /** `undefined` for a torn or foreign record. */

@@ -11,6 +11,7 @@ import { whoseTurn, type Waiting } from '../../core/exchange/turn.ts'
 import type { Money } from '../../core/money/msat.ts'
 import { pieceBytes, rootOfLeaves } from '../../core/swarm/merkle.ts'
 import type { Peer } from './peer.ts'
+import { Buffers, free } from './buffers.ts'
 import { CREDIT_QUOTE_S, type Debts } from './debts.ts'
 import { createRateLimit } from './rate-limit.ts'
 import { writeSale } from './settling.ts'
@@ -35,6 +36,7 @@ export class Serving {
   /** The last window of each peer: its next one waits for it. */
   readonly #queues = new Map<string, Turn>()
   readonly #sent = new Map<Sha256Hex, number>()
+  readonly #buffers = new Buffers()
   readonly #waiting: (Waiting & { go: () => void })[] = []
   /** How often each piece went out. */
   readonly #served: Uint32Array
@@ -109,6 +111,7 @@ export class Serving {
     const plain = await this.#read(sale)
     if (plain === undefined) return step({ tag: 'failed', id: sale.id, code: 'missing' })
     const sent = onCredit ? plain : await cryptHashed(this.#parts.secretOf(sale.id), sale.id, plain.bytes)
+    if (!onCredit) this.#buffers.give(plain.bytes)
     await before.streamed
     if ((sale.state as Sale['state']) !== 'preparing' || peer.gone) return
     streaming()
@@ -123,6 +126,7 @@ export class Serving {
     // Block hashes first, what the seller stands for; then nothing that is worth anything without the secret.
     if (!onCredit) peer.send({ t: 'leaves', id: sale.request, leaves: plain.leaves })
     await this.#stream(peer, sale, sent.bytes)
+    free(sent.bytes)
     streamed()
     const { bolt11, hash } = await invoicing
     const quote: Quote = {
@@ -151,12 +155,13 @@ export class Serving {
   /** The window's bytes and leaves, proven once more: a flipped bit on disk must not become a cheat. */
   async #read(sale: Sale): Promise<Window | undefined> {
     const { meta, store } = this.#parts.session
-    const bytes = new Uint8Array(sale.bytes)
+    const bytes = this.#buffers.take(sale.bytes)
     let at = 0
     for (const piece of sale.pieces) {
-      const part = await store.read(piece * meta.pieceLength, pieceBytes(meta, piece))
-      bytes.set(part, at)
-      at += part.length
+      const into = bytes.subarray(at, at + pieceBytes(meta, piece))
+      const part = await store.read(piece * meta.pieceLength, into.length, into)
+      if (part !== into) into.set(part)
+      at += into.length
     }
     const leaves = await leafHashes(bytes)
     if (leavesProve(leaves, sale.pieces, meta)) return { bytes, leaves }

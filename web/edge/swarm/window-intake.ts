@@ -50,7 +50,7 @@ export class WindowIntake {
       bytes,
       requestedAt: deps.nowMs(),
       price: offer === undefined || offer.gift ? ZERO : offer.price,
-      ciphertext: new Uint8Array(bytes),
+      ciphertext: this.#parts.buffers.take(bytes),
       received: 0,
       checking: false,
     }
