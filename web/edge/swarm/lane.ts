@@ -19,8 +19,8 @@ import { MessageError } from '../../core/exchange/message.ts'
 import { free } from './buffers.ts'
 
 /** Bytes that may wait in the channel; it is filled again from `LOW_WATER` down. */
-const HIGH_WATER = 2 * 1024 * 1024
-const LOW_WATER = 1024 * 1024
+const HIGH_WATER = 4 * 1024 * 1024
+const LOW_WATER = 2 * 1024 * 1024
 
 type PeerConnection = NonNullable<Connection['_pc']>
 
