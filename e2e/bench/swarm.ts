@@ -11,12 +11,16 @@ import type { SellerConfig } from './children/seller.ts'
 import type { StockConfig } from './children/stock.ts'
 import { DEFAULT_PRICE_MSAT, openHouse, READY_MS, type House } from './contest.ts'
 import { makeMaterial, type Material } from './material.ts'
+import { simSwarm } from '../sim/swarm.ts'
 import { startShaper, type Shaper } from './shaper.ts'
+import { median } from './stats.ts'
 import { figure, row, type Row } from './table.ts'
 
 const DEVICES = 8
 const UPLINK = 1 * MB
 const TIMEOUT_MS = 280_000
+/** Seeds whose median stands for the simulator. */
+const SIMULATED = 5
 
 /** max(F/u_s, N·F/(u_s + Σu_i)) in seconds: no schedule is faster. Downlinks are not capped. */
 const boundS = (bytes: number): number =>
@@ -48,6 +52,23 @@ export const swarmBench: Bench = {
     if (free.length > 0)
       rows.push(row('free', over(free), 1.3, 'lower', { note: `stock webtorrent; ${note}` }))
     if (paid.length > 0) rows.push(row('paid', over(paid), 1.3, 'lower', { note: `devices resell; ${note}` }))
+    if (paid.length > 0) {
+      const { pieceLength } = material.release
+      const simulated = Array.from(
+        { length: SIMULATED },
+        (_, i) => simSwarm({ fileBytes: bytes, paid: true, pieceLength, seed: i + 1 }).lastS ?? NaN,
+      )
+      const expected = median(simulated)
+      rows.push(
+        row(
+          'simulator beside paid',
+          paid.map((seconds) => Math.max(seconds / expected, expected / seconds)),
+          1.15,
+          'lower',
+          { note: `the simulator says ${figure(expected)} s` },
+        ),
+      )
+    }
     if (http.length > 0 && paid.length > 0)
       rows.push(
         row(

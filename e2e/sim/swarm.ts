@@ -57,22 +57,23 @@ export function runSwarm(terms: SwarmTerms): SwarmResult {
   return { outcome, lastS, boundS, ratio, seconds: (performance.now() - startedMs) / 1000 }
 }
 
-/** The bench's swarm: `peers` in all, one of them with the file, uplinks of 1 MB/s. */
+/** The bench's swarm: eight devices and one with the file, uplinks of 1 MB/s. */
 export function simSwarm(
-  terms: Readonly<{ fileBytes: number; paid: boolean; peers?: number; upBps?: number; seed?: number }>,
+  terms: Readonly<{ fileBytes: number; paid: boolean; pieceLength?: number; seed?: number }>,
 ): SwarmResult {
-  const { fileBytes, paid, peers = 8, upBps = 1_000_000, seed = 1 } = terms
+  const { fileBytes, paid, pieceLength = 256 * 1024, seed = 1 } = terms
+  const devices = 8
   return runSwarm({
-    devices: peers - 1,
+    devices,
     copies: 1,
     fileBytes,
-    pieceLength: 256 * 1024,
-    upBps,
+    pieceLength,
+    upBps: 1_000_000,
     downBps: 100_000_000,
     delayMs: 1,
     paid,
     paymentMs: 10,
-    degree: peers,
+    degree: devices + 1,
     seed,
     real: false,
   })
