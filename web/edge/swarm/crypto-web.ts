@@ -3,6 +3,9 @@ import type { Bytes, Sha256Hex } from '../../core/bytes.ts'
 import { counterAt, windowKey } from '../../core/exchange/cipher.ts'
 import { BLOCK, HASH, blocksIn } from '../../core/swarm/merkle.ts'
 
+/** A SHA-256 of bytes that come in parts. */
+export type RunningHash = Readonly<{ update(bytes: Uint8Array): void; digest(): Uint8Array }>
+
 export type CryptedWindow = Readonly<{ bytes: Bytes; leaves: Bytes }>
 
 /** Chromium ciphers parts of this size twice as fast as a MiB at once. */

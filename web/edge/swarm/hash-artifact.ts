@@ -1,28 +1,15 @@
 /** Reads an artifact once and makes everything that is signed about it: SHA-256, piece layer, info-hash. */
-import { sha256 } from '@noble/hashes/sha2.js'
 import { concat, toHex, type Sha256Hex } from '../../core/bytes.ts'
 import { buildMetainfo, magnetOf, pieceLengthFor, type Metainfo } from '../../core/swarm/metainfo.ts'
 import { HASH, pieceBytes, pieceRoot, piecesOf } from '../../core/swarm/merkle.ts'
 import type { ByteSource } from './api.ts'
-import { hashOf, leafHashes } from './window-cipher.ts'
+import { hashOf, leafHashes, runningSha256 } from './window-cipher.ts'
 
 export class EmptyArtifactError extends Error {
   override readonly name = 'EmptyArtifactError'
   constructor() {
     super('This file is empty: there is nothing to install. Choose the file that devices should get.')
   }
-}
-
-type Running = { update(bytes: Uint8Array): Running; digest(): Uint8Array }
-
-/** Node's own SHA-256 where there is one: the pure one is ten times slower. */
-function runningSha256(): Running {
-  const node = (
-    globalThis as {
-      process?: { getBuiltinModule?(name: string): { createHash(name: string): Running } | undefined }
-    }
-  ).process?.getBuiltinModule?.('node:crypto')
-  return node === undefined ? (sha256.create() as Running) : node.createHash('sha256')
 }
 
 export async function hashArtifact(
@@ -37,7 +24,7 @@ export async function hashArtifact(
   const count = piecesOf(shape)
   const layer = new Uint8Array(count * HASH)
   const sha1s: Uint8Array[] = []
-  const whole = runningSha256()
+  const whole = await runningSha256()
   for (let piece = 0; piece < count; piece++) {
     const bytes = await source.read(piece * shape.pieceLength, pieceBytes(shape, piece))
     whole.update(bytes)
