@@ -210,8 +210,11 @@ test.each([true, false])(
 test('a hold that is locked and settled only after its quote has lapsed still gives the key, once', () =>
   inArena(async (arena) => {
     const hostile = await hostileSeller(arena, { holds: true })
+    const held = new Promise<void>((done) =>
+      hostile.wallet.onEvent(({ tag }) => tag === 'hold-accepted' && done()),
+    )
     const device = await arena.device({ lockedTimeoutMs: 600_000 })
-    await until(device.download, ({ locked }) => locked > 0)
+    await held
     arena.skip(200_000)
     const [deal] = await lockedDeals(hostile)
     await hostile.settle(deal as Deal)

@@ -5,6 +5,7 @@ import { BLOCK } from '../swarm/merkle.ts'
 import {
   LANE_HEADER,
   LANE_PAYLOAD,
+  laneFrame,
   lanePayload,
   MAX_LANE_MESSAGE,
   readLane,
@@ -30,6 +31,14 @@ test('what is written is what is read', () => {
         expect(readLane(message(id, at, payload))).toEqual({ t: 'data', id, at, bytes: payload })
       },
     ),
+  )
+})
+
+test('a frame of the wire comes out as it went in', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 1, maxLength: 100 }), (frame) => {
+      expect(readLane(laneFrame(frame))).toEqual({ t: 'frame', bytes: frame })
+    }),
   )
 })
 

@@ -9,6 +9,7 @@ import {
   LANE_HEADER,
   LANE_PAYLOAD,
   LANE_STREAM,
+  laneFrame,
   MAX_LANE_MESSAGE,
   lanePayload,
   readLane,
@@ -30,6 +31,8 @@ const scratch = new Uint8Array(LANE_HEADER + LANE_PAYLOAD)
 export type LaneEvents = Readonly<{
   /** Its bytes are there for the length of the call. */
   data(data: Data): void
+  /** A frame as on the wire. */
+  frame(bytes: Bytes): void
   /** What came is no message of the lane. */
   spoilt(why: string): void
 }>
@@ -44,11 +47,13 @@ export class Lane {
   readonly #channel: RTCDataChannel
   /** Bytes of ciphertext in one message. */
   readonly payload: number
+  readonly #longest: number
   #waiting: (() => void)[] = []
 
   /** Opens it on this side. `longest`: what the other side takes. @throws when the connection is no more */
   constructor(connection: PeerConnection, longest: number, events: LaneEvents) {
-    this.payload = lanePayload(Math.min(longest, laneLimit(connection)))
+    this.#longest = Math.min(longest, laneLimit(connection))
+    this.payload = lanePayload(this.#longest)
     const channel = connection.createDataChannel?.('satpatch', { negotiated: true, id: LANE_STREAM })
     if (channel === undefined) throw new TypeError('no data channels here')
     this.#channel = channel
@@ -56,13 +61,14 @@ export class Lane {
     channel.bufferedAmountLowThreshold = LOW_WATER
     channel.onmessage = ({ data }: MessageEvent<unknown>) => {
       if (!(data instanceof ArrayBuffer)) return events.spoilt('sent text on the lane')
-      let read: Data
+      let read: ReturnType<typeof readLane>
       try {
         read = readLane(new Uint8Array(data) as Bytes)
       } catch (error) {
         if (!(error instanceof MessageError)) throw error
         return events.spoilt(error.message)
       }
+      if (read.t === 'frame') return events.frame(read.bytes)
       events.data(read)
       free(read.bytes)
     }
@@ -83,6 +89,18 @@ export class Lane {
     message.set(bytes, LANE_HEADER)
     // As a whole buffer: of a view the polyfill makes one copy more.
     this.#channel.send(message.buffer)
+  }
+
+  /** False: it does not fit, nothing was sent. */
+  sendFrame(frame: Uint8Array): boolean {
+    const message = laneFrame(frame)
+    if (!this.open || message.length > this.#longest) return false
+    try {
+      this.#channel.send(message.buffer)
+      return true
+    } catch {
+      return false // closed, and not said so yet
+    }
   }
 
   /** Resolves when there is room again, or the lane is closed. */

@@ -65,6 +65,8 @@ export class Peer {
   #key: PartyKey | undefined
   #plain = false
   #gone = false
+  /** The other has said more than who it is. */
+  #heard = false
   /** The last offer it showed: who starts to buy later has not heard it. */
   offer: Extract<Message, { t: 'offer' }> | undefined
   readonly #proofTimer: ReturnType<typeof setTimeout>
@@ -132,7 +134,10 @@ export class Peer {
 
   send(message: Message): void {
     if (this.#gone || this.#wire.destroyed) return
-    this.#wire.extended(EXTENSION, encodeMessage(message))
+    const frame = encodeMessage(message)
+    // On the wire it would wait until nothing is left to send on the lane; who has spoken has seen our proof.
+    if (this.#heard && this.#lane?.sendFrame(frame) === true) return
+    this.#wire.extended(EXTENSION, frame)
   }
 
   announce(piece: number): void {
@@ -256,6 +261,7 @@ export class Peer {
       else if (message.t === 'prove') this.#onProof(message.sig)
       else if (this.#key === undefined) this.drop('spoke before its proof')
       else {
+        this.#heard = true
         if (message.t === 'offer') this.offer = message
         this.#context.events.message(this, message)
       }
@@ -294,6 +300,7 @@ export class Peer {
     try {
       this.#lane = new Lane(connection, longest, {
         data: (data) => this.#onLane(data),
+        frame: (bytes) => this.#onFrame(bytes),
         spoilt: (why) => this.drop(`sent a message that does not fit: ${why}`),
       })
     } catch (error) {
