@@ -1,5 +1,5 @@
 /**
- * A second data channel on a peer's connection, for ciphertext only: it spares the bytes webtorrent's wire, its streams
+ * A second data channel on a peer's connection, for ciphertext and the frames about it: it spares the bytes webtorrent's wire, its streams
  * and simple-peer's copies. The channel is negotiated (same number on both sides), so no `datachannel` event reaches
  * simple-peer. Works alike in tabs and, through webrtc-polyfill, in Node.
  */

@@ -51,7 +51,7 @@ export class WindowOpening {
     if (cheated) this.#parts.step({ tag: 'stored', pieces: good.map(({ piece }) => piece) })
     this.#parts.step({ tag: 'opened', window: id, cheated })
     works.delete(id)
-    if (work.plain === undefined) this.#parts.buffers.give(work.ciphertext)
+    this.#parts.buffers.give(work.ciphertext)
   }
 
   /** A debt is paid: its pieces have been here all along. */
