@@ -231,6 +231,7 @@ function fakeDownload(world: World, { session, journal, identity }: DownloadDeps
   const complete = Promise.withResolvers<void>()
   const settled = Promise.withResolvers<void>()
   let running = false
+  let ended: Promise<void> | undefined
 
   async function buy(piece: number): Promise<void> {
     const preimage = sha(utf8(`${meta.infoHash} ${piece}`))
@@ -300,12 +301,12 @@ function fakeDownload(world: World, { session, journal, identity }: DownloadDeps
     settled: settled.promise,
     start() {
       running = true
-      run().catch(() => undefined)
+      ended = run().catch(() => undefined)
       return Promise.resolve()
     },
-    stop() {
+    async stop() {
       running = false
-      return Promise.resolve()
+      await ended
     },
     receipts: () => [],
     onLate: () => () => undefined,

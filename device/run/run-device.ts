@@ -379,6 +379,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     await cheats.stop()
     funds.close()
     pool.close()
+    await journal.idle()
     await unlock()
   }
   return {

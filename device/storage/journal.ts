@@ -10,6 +10,8 @@ import { createSyncGroup } from './sync-group.ts'
 export interface NodeJournal extends Journal {
   /** Bytes written to the medium by this process. */
   readonly bytesWritten: number
+  /** Resolves when nothing is being written: whoever lets the directory go waits for it. */
+  idle(): Promise<void>
 }
 
 /** A record's file name must fit 255 bytes with its suffix. */
@@ -74,6 +76,9 @@ export async function openJournal(directory: string): Promise<NodeJournal> {
     ...readJournal(directory),
     get bytesWritten() {
       return bytesWritten
+    },
+    async idle() {
+      while (tails.size > 0) await Promise.allSettled(tails.values())
     },
     async put(key, ...parts) {
       await inOrder(checked(key), () => write(key, parts))

@@ -176,6 +176,9 @@ describe('journal', () => {
     expect(await readdir(dir)).toEqual(['purchase_1.rec'])
     expect((await stat(join(dir, 'purchase_1.rec'))).mode & 0o777).toBe(0o600)
     expect(journal.bytesWritten).toBe(1)
+    void journal.put('purchase/2', Uint8Array.of(2))
+    await journal.idle()
+    expect(journal.bytesWritten).toBe(2)
   })
 
   test('refuses keys that would leave the directory or clash', async () => {
