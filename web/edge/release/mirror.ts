@@ -42,6 +42,8 @@ export type RefreshOptions = Readonly<{
   floor?: number
   signal?: AbortSignal
   timeoutMs?: number
+  /** Hears of every mirror that lied, also when a later one told the truth. */
+  onRefused?: (mirror: string, refusal: Refusal) => void
 }>
 
 export const metadataUrl = (mirror: string, vendor: VendorId, file: string): string =>
@@ -69,8 +71,10 @@ export async function refresh(options: RefreshOptions): Promise<RefreshResult> {
       if (!(error instanceof MirrorTrouble)) throw error
       const { trouble } = error
       if (trouble.tag === 'store') return { tag: 'not-kept', text: trouble.text }
-      if (trouble.tag === 'refused') refused ??= { tag: 'refused', mirror, refusal: trouble.refusal }
-      else tried.push({ mirror, text: trouble.text })
+      if (trouble.tag === 'refused') {
+        options.onRefused?.(mirror, trouble.refusal)
+        refused ??= { tag: 'refused', mirror, refusal: trouble.refusal }
+      } else tried.push({ mirror, text: trouble.text })
     }
   }
   return refused ?? { tag: 'unreachable', tried }
