@@ -21,6 +21,12 @@ export const LIMITS = {
   rootRotations: 256,
   /** Nesting of the JSON. */
   depth: 64,
+  /** Roles that one targets file may name, and paths that each of them may have. */
+  delegations: 4096,
+  delegatedPaths: 4096,
+  roleNameChars: 200,
+  /** Delegated roles looked at for one target, or for the list of all. */
+  visitedRoles: 128,
 } as const
 
 export type RoleName = 'root' | 'targets' | 'snapshot' | 'timestamp'
@@ -94,12 +100,55 @@ export const snapshotSchema = v.looseObject({
 const targetFile = v.looseObject({ length: count, hashes, custom: v.optional(v.unknown()) })
 export type TargetFile = v.InferOutput<typeof targetFile>
 
+const pathList = v.pipe(v.array(v.string()), v.maxLength(LIMITS.delegatedPaths))
+const delegatedRoleSchema = v.pipe(
+  v.looseObject({
+    ...roleSchema.entries,
+    name: v.pipe(v.string(), v.minLength(1), v.maxLength(LIMITS.roleNameChars)),
+    terminating: v.boolean(),
+    /** Shell-like patterns of the target paths that it may sign; see `delegations.ts`. */
+    paths: v.optional(pathList),
+    /** Instead: how the SHA-256 (hex) of those paths begins. */
+    path_hash_prefixes: v.optional(pathList),
+  }),
+  v.check((role) => (role.paths === undefined) !== (role.path_hash_prefixes === undefined)),
+)
+/** Whom a targets role lets sign for a part of the target paths (section 4.5). */
+export type DelegatedRole = v.InferOutput<typeof delegatedRoleSchema>
+
+const succinctRolesSchema = v.looseObject({
+  ...roleSchema.entries,
+  bit_length: v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(32)),
+  name_prefix: v.pipe(v.string(), v.minLength(1), v.maxLength(LIMITS.roleNameChars - 9)),
+})
+/** Many bins that one key signs, by the first bits of a path's SHA-256 (TAP 15). */
+export type SuccinctRoles = v.InferOutput<typeof succinctRolesSchema>
+
+const delegationsSchema = v.pipe(
+  v.looseObject({
+    keys: v.record(v.string(), publicKeySchema),
+    /** In the order of the search. */
+    roles: v.optional(
+      v.pipe(
+        v.array(delegatedRoleSchema),
+        v.maxLength(LIMITS.delegations),
+        v.check((all) => new Set(all.map((role) => role.name)).size === all.length),
+        v.check((all) => !all.some((role) => (roleNames as readonly string[]).includes(role.name))),
+      ),
+    ),
+    succinct_roles: v.optional(succinctRolesSchema),
+  }),
+  v.check((all) => (all.roles === undefined) !== (all.succinct_roles === undefined)),
+)
+export type Delegations = v.InferOutput<typeof delegationsSchema>
+
 export const targetsSchema = v.looseObject({
   _type: v.literal('targets'),
   spec_version: specVersion,
   version,
   expires,
   targets: v.record(v.string(), targetFile),
+  delegations: v.optional(delegationsSchema),
   /** The vendor's own block, see `target.ts`. */
   satpatch: v.optional(v.unknown()),
 })
