@@ -121,6 +121,11 @@ export function execute(
     case 'create_connection':
       connections.cut(connection, parse(nip47.createConnectionParams, params), at)
       return result({ wallet_pubkey: context.walletPubkey, relays: context.relays() })
+    case 'list_connections':
+    case 'update_connection':
+    case 'delete_connection':
+    case 'pay_keysend':
+      throw new Nip47Refusal('NOT_IMPLEMENTED', `This wallet does not do ${method}.`)
     default:
       return method satisfies never
   }

@@ -40,7 +40,10 @@ describe('NIP-47', () => {
     const info = JSON.parse(core.store.json(row) ?? '') as NostrEvent
     expect(info.content.split(' ')).toEqual([...METHODS, 'notifications'])
     expect(info.tags).toContainEqual(['encryption', 'nip44_v2 nip04'])
-    expect(info.tags).toContainEqual(['notifications', 'payment_received payment_sent hold_invoice_accepted'])
+    expect(info.tags).toContainEqual([
+      'notifications',
+      'payment_received payment_sent hold_invoice_accepted connection_updated',
+    ])
   })
 
   test('get_info says that this is play money and what else it can do', async () => {

@@ -1,6 +1,7 @@
 /**
  * Nostr Wallet Connect (NIP-47): what its messages hold, as both ends parse them. Amounts are msat, times Unix
- * seconds. Our additions: `preimage` in make_invoice, `satpatch` in get_info, `relays` from create_connection.
+ * seconds. Our additions: `preimage` in make_invoice, `satpatch` in get_info, `relays` from create_connection, the
+ * methods of `MANAGING` and the notification `connection_updated` (ARCHITECTURE.md "NIP-47 extensions").
  */
 import * as v from 'valibot'
 import { MAX_INVOICE_LENGTH } from '../money/bolt11.ts'
@@ -17,10 +18,22 @@ export const METHODS = [
   'settle_hold_invoice',
   'cancel_hold_invoice',
   'create_connection',
+  'list_connections',
+  'update_connection',
+  'delete_connection',
 ] as const
-export type Method = (typeof METHODS)[number]
+/** Only with a real node behind the service. */
+export const NODE_METHODS = ['pay_keysend'] as const
+export type Method = (typeof METHODS)[number] | (typeof NODE_METHODS)[number]
+/** Ours: what was made by create_connection is seen, changed and ended by these. */
+export const MANAGING = ['list_connections', 'update_connection', 'delete_connection'] as const
 
-export const NOTIFICATIONS = ['payment_received', 'payment_sent', 'hold_invoice_accepted'] as const
+export const NOTIFICATIONS = [
+  'payment_received',
+  'payment_sent',
+  'hold_invoice_accepted',
+  'connection_updated',
+] as const
 export type NotificationType = (typeof NOTIFICATIONS)[number]
 
 export const ERROR_CODES = [
@@ -103,13 +116,34 @@ export const listTransactionsParams = v.object({
 export const createConnectionParams = v.object({
   pubkey: hex32,
   name: v.pipe(v.string(), v.minLength(1), v.maxLength(100)),
-  request_methods: v.pipe(v.array(v.picklist(METHODS)), v.minLength(1), v.maxLength(METHODS.length)),
+  request_methods: v.pipe(
+    v.array(v.picklist([...METHODS, ...NODE_METHODS])),
+    v.minLength(1),
+    v.maxLength(METHODS.length + NODE_METHODS.length),
+  ),
   max_amount: maybe(amount),
   budget_renewal: maybe(v.picklist(RENEWALS)),
   expires_at: maybe(time),
   isolated: maybe(v.boolean()),
 })
 export type CreateConnection = v.InferOutput<typeof createConnectionParams>
+
+/** `pubkey` names a connection that was cut from the asking one, or from one of those. What is absent stays. */
+export const updateConnectionParams = v.object({
+  pubkey: hex32,
+  name: maybe(v.pipe(v.string(), v.minLength(1), v.maxLength(100))),
+  max_amount: maybe(amount),
+  budget_renewal: maybe(v.picklist(RENEWALS)),
+  /** 0: never. */
+  expires_at: maybe(time),
+  paused: maybe(v.boolean()),
+})
+export type UpdateConnection = v.InferOutput<typeof updateConnectionParams>
+export const deleteConnectionParams = v.object({ pubkey: hex32 })
+export const listConnectionsParams = v.object({
+  limit: maybe(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
+  offset: maybe(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
+})
 
 /** An invoice or payment as wallets tell it; foreign wallets leave out or null much of it. */
 export const transactionSchema = v.object({
@@ -163,6 +197,34 @@ export const listResult = v.object({
 export const connectionResult = v.object({
   wallet_pubkey: hex32,
   relays: maybe(v.pipe(v.array(text(500)), v.maxLength(20))),
+})
+export const CONNECTION_STATES = ['active', 'paused', 'expired', 'revoked'] as const
+/** The answer to update_connection, an entry of list_connections, and what connection_updated tells. */
+export const connectionState = v.object({
+  pubkey: hex32,
+  parent: hex32,
+  name: v.string(),
+  state: v.picklist(CONNECTION_STATES),
+  request_methods: v.array(v.string()),
+  isolated: v.boolean(),
+  /** Absent: no limit. Isolated: what its source has given it in all. */
+  max_amount: maybe(amount),
+  /** In this period, locked payments included. */
+  used_budget: amount,
+  locked: amount,
+  /** Isolated ones only. */
+  balance: maybe(amount),
+  /** The largest payment that would go through now, all layers considered. */
+  available: amount,
+  budget_renewal: v.picklist(RENEWALS),
+  renews_at: maybe(time),
+  expires_at: maybe(time),
+  created_at: time,
+})
+export type Nip47ConnectionState = v.InferOutput<typeof connectionState>
+export const listConnectionsResult = v.object({
+  connections: v.pipe(v.array(connectionState), v.maxLength(MAX_LIST)),
+  total: amount,
 })
 export const emptyResult = v.unknown()
 

@@ -369,6 +369,7 @@ export function createFakeMoney(options: FakeMoneyOptions): FakeMoney {
           createConnection(holder, request)
           return { walletPubkey: toHex(NODE_KEY), relays: ['wss://fake.invalid'] }
         }),
+      ...unmanaged,
       onEvent: (run) => {
         holder.listeners.add(run)
         mine.add(run)
@@ -410,6 +411,15 @@ export function createFakeMoney(options: FakeMoneyOptions): FakeMoney {
 }
 
 const failed = (code: WalletErrorCode, message: string): PayResult => ({ tag: 'failed', code, message })
+
+const cannotManage = (): Promise<never> =>
+  Promise.reject(new WalletError('not-implemented', 'This wallet cannot change what it has made.'))
+const unmanaged = {
+  listConnections: cannotManage,
+  updateConnection: cannotManage,
+  deleteConnection: cannotManage,
+  onConnection: () => () => undefined,
+}
 
 function layersOf(holder: Holder): Holder[] {
   const layers = [holder]

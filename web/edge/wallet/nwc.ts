@@ -3,10 +3,11 @@ import * as v from 'valibot'
 import { loadSecp } from '#secp'
 import { fromHex, isHex32, sha256Hex, type Sha256Hex } from '../../core/bytes.ts'
 import { peekInvoice } from '../../core/money/bolt11.ts'
-import { msat, parseMoney, type Money, type Msat } from '../../core/money/msat.ts'
+import { msat, type Msat } from '../../core/money/msat.ts'
 import { parseConnection, type WalletConnection } from '../../core/wallet/connection.ts'
 import * as nip47 from '../../core/wallet/nip47.ts'
-import { LOCKTIME_THRESHOLD, MAX_LIST, type Method, type Nip47Transaction } from '../../core/wallet/nip47.ts'
+import { MAX_LIST, type Method } from '../../core/wallet/nip47.ts'
+import { moneyOf, toConnectionState, toEvent, toTransaction } from './nwc-read.ts'
 import {
   createNwcTransport,
   type NwcTransport,
@@ -16,12 +17,12 @@ import {
 import {
   WalletError,
   type ConnectionRequest,
+  type ConnectionState,
   type Invoice,
   type PayResult,
   type Transaction,
   type Wallet,
   type WalletErrorCode,
-  type WalletEvent,
   type WalletFeature,
 } from './wallet.ts'
 
@@ -39,8 +40,6 @@ const REPLY_TIMEOUT_MS = 20_000
 const PAY_TIMEOUT_MS = 60_000
 /** Payments whose fate is unknown, remembered so that a retry looks first; the oldest goes. */
 const MAX_UNCERTAIN = 10_000
-/** For wallets that give no time by which to settle: soon. */
-const DEFAULT_SETTLE_MS = 60_000
 const MAX_HISTORY_PAGES = 50
 
 const CODES: Readonly<Record<string, WalletErrorCode>> = {
@@ -77,6 +76,7 @@ const FEATURES: readonly (readonly [WalletFeature, readonly Method[]])[] = [
   ['hold-invoices', ['make_hold_invoice', 'settle_hold_invoice', 'cancel_hold_invoice']],
   ['budget', ['get_budget']],
   ['create-connection', ['create_connection']],
+  ['manage-connections', nip47.MANAGING],
 ]
 const PAYING: readonly Method[] = [
   'get_info',
@@ -84,6 +84,7 @@ const PAYING: readonly Method[] = [
   'get_budget',
   'pay_invoice',
   'create_connection',
+  ...nip47.MANAGING,
 ]
 const RECEIVING: readonly Method[] = ['get_info', 'get_balance', 'make_invoice', ...(FEATURES[4]?.[1] ?? [])]
 const LOOKING: readonly Method[] = ['lookup_invoice', 'list_transactions']
@@ -166,12 +167,21 @@ function walletOver(transport: NwcTransport, connection: WalletConnection, optio
       }
     return { tag: 'paid', preimage: found.preimage, fees: found.fees }
   }
-  const payOnce = async (bolt11: string, hash: Sha256Hex, expiresAtMs: number): Promise<PayResult> => {
+  const payOnce = async (
+    bolt11: string,
+    amount: Msat | undefined,
+    hash: Sha256Hex,
+    expiresAtMs: number,
+  ): Promise<PayResult> => {
     if (uncertain.has(hash)) {
       const fate = await fateOf(hash)
       if (fate) return fate
     }
-    const reply: Reply = await transport.request('pay_invoice', { invoice: bolt11 }, payTimeoutMs)
+    const reply: Reply = await transport.request(
+      'pay_invoice',
+      { invoice: bolt11, ...(amount !== undefined && { amount }) },
+      payTimeoutMs,
+    )
     if (reply.tag === 'no-answer') {
       if (!reply.sent) return failed('unreachable', `${reply.message} Nothing was sent.`)
       return (await fateOf(hash)) ?? { tag: 'unknown', message: reply.message }
@@ -250,13 +260,13 @@ function walletOver(transport: NwcTransport, connection: WalletConnection, optio
       void (await ask('settle_hold_invoice', { preimage }, nip47.emptyResult)),
     cancelHoldInvoice: async (paymentHash) =>
       void (await ask('cancel_hold_invoice', { payment_hash: paymentHash }, nip47.emptyResult)),
-    pay(bolt11) {
+    pay(bolt11, { amount } = {}) {
       const read = peekInvoice(bolt11)
       if (!read) return Promise.resolve(failed('other', 'This is not an invoice; nothing was paid.'))
       const hash = read.paymentHash
       const running = paying.get(hash)
       if (running) return running
-      const result = payOnce(bolt11, hash, read.expiresAtMs).then((fate) => {
+      const result = payOnce(bolt11, amount, hash, read.expiresAtMs).then((fate) => {
         paying.delete(hash)
         if (fate.tag !== 'unknown') uncertain.delete(hash)
         else {
@@ -302,6 +312,35 @@ function walletOver(transport: NwcTransport, connection: WalletConnection, optio
       const { wallet_pubkey, relays } = await ask('create_connection', params, nip47.connectionResult)
       return { walletPubkey: wallet_pubkey, relays: relays && relays.length > 0 ? relays : connection.relays }
     },
+    async listConnections() {
+      const found: ConnectionState[] = []
+      for (;;) {
+        const page = await ask('list_connections', { offset: found.length }, nip47.listConnectionsResult)
+        found.push(...page.connections.map(toConnectionState))
+        if (page.connections.length === 0 || found.length >= page.total) return found
+      }
+    },
+    async updateConnection(client, change) {
+      const params = {
+        pubkey: client,
+        name: change.name,
+        max_amount: change.limit,
+        budget_renewal: change.renewal,
+        paused: change.paused,
+        ...(change.expiresAtMs !== undefined && {
+          expires_at: change.expiresAtMs === 'never' ? 0 : Math.floor(change.expiresAtMs / 1000),
+        }),
+      }
+      return toConnectionState(await ask('update_connection', params, nip47.connectionState))
+    },
+    deleteConnection: async (client) =>
+      void (await ask('delete_connection', { pubkey: client }, nip47.emptyResult)),
+    onConnection: (run) =>
+      transport.onNotification((type, notification) => {
+        if (type !== 'connection_updated') return
+        const parsed = v.safeParse(nip47.connectionState, notification)
+        if (parsed.success) run(toConnectionState(parsed.output))
+      }),
     onEvent: (run) =>
       transport.onNotification((type, notification) => {
         const event = toEvent(type, notification, nowMs())
@@ -315,38 +354,3 @@ function walletOver(transport: NwcTransport, connection: WalletConnection, optio
 const MIN_CLTV = 24
 
 const failed = (code: WalletErrorCode, message: string): PayResult => ({ tag: 'failed', code, message })
-
-function toTransaction(told: Nip47Transaction): Transaction {
-  const { preimage, description, settled_at } = told
-  return {
-    direction: told.type === 'incoming' ? 'in' : 'out',
-    // Wallets that name no state settle what has a time of settling.
-    state: told.state ?? (settled_at === undefined ? 'pending' : 'settled'),
-    paymentHash: told.payment_hash as Sha256Hex,
-    amount: msat(told.amount),
-    fees: msat(told.fees_paid ?? 0),
-    ...(preimage !== undefined && isHex32(preimage) && { preimage }),
-    ...(description !== undefined && { description }),
-    createdAtMs: told.created_at * 1000,
-    ...(settled_at !== undefined && { settledAtMs: settled_at * 1000 }),
-  }
-}
-
-function toEvent(type: string, notification: unknown, nowMs: number): WalletEvent | undefined {
-  const parsed = v.safeParse(nip47.transactionSchema, notification)
-  if (!parsed.success) return undefined
-  const transaction = toTransaction(parsed.output)
-  if (type === 'payment_received') return { tag: 'received', transaction }
-  if (type === 'payment_sent') return { tag: 'sent', transaction }
-  if (type !== 'hold_invoice_accepted') return undefined
-  const { settle_deadline: deadline = 0 } = parsed.output
-  const settleByMs = deadline >= LOCKTIME_THRESHOLD ? deadline * 1000 : nowMs + DEFAULT_SETTLE_MS
-  return { tag: 'hold-accepted', transaction, settleByMs }
-}
-
-function moneyOf({ satpatch, network, pubkey }: v.InferOutput<typeof nip47.infoResult>): Money {
-  const named = satpatch && parseMoney(satpatch.money)
-  if (named) return named
-  if (network === 'regtest') return parseMoney(`regtest:${pubkey ?? 'unknown'}`) ?? 'regtest:unknown'
-  return network === 'testnet' || network === 'signet' ? 'testnet' : 'bitcoin'
-}

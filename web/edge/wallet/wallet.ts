@@ -16,6 +16,7 @@ export type WalletFeature =
   | 'notifications'
   | 'budget'
   | 'create-connection'
+  | 'manage-connections' // list, update and delete those cut from this one (ours, advertised in get_info)
 
 export type WalletInfo = Readonly<{
   money: Money
@@ -105,6 +106,49 @@ export type ConnectionRequest = Readonly<{
   may: ReadonlySet<'pay' | 'receive'>
 }>
 
+/**
+ * A connection cut from another one, as the wallet keeps it: what both its holder and those above it see. `isolated`:
+ * `limit` is what its source has given it in all, `balance` what it has. Otherwise `limit` is its budget, and every
+ * payment also counts against each layer above.
+ */
+export type ConnectionState = Readonly<{
+  /** Its client key. */
+  client: string
+  /** The connection that it was cut from. */
+  parent: string
+  name: string
+  state: 'active' | 'paused' | 'expired' | 'revoked'
+  isolated: boolean
+  /** Absent: no limit of its own. */
+  limit?: Msat
+  /** Spent in this period, what is locked included. */
+  used: Msat
+  /** Of `used`: in payments that are not decided yet. */
+  locked: Msat
+  /** Isolated ones only. */
+  balance?: Msat
+  /** The largest payment that would go through now: its own and every layer's limit, and the balance below them. */
+  available: Msat
+  renewal: 'never' | 'hourly' | 'daily' | 'weekly' | 'monthly' | 'yearly'
+  renewsAtMs?: number
+  expiresAtMs?: number
+  may: ReadonlySet<'pay' | 'receive'>
+  createdAtMs: number
+}>
+
+/**
+ * What its makers may change while a connection is in use; what is absent stays. A limit below what is used starts no
+ * new payment; those in flight finish and count. Isolated: raising `limit` moves the difference in, lowering it takes
+ * back what is neither spent nor locked, so the limit answered may be above the one asked for.
+ */
+export type ConnectionChange = Readonly<{
+  name?: string
+  limit?: Msat
+  renewal?: ConnectionState['renewal']
+  expiresAtMs?: number | 'never'
+  paused?: boolean
+}>
+
 export interface Wallet {
   /** Connected or not, and the last error in words. */
   readonly status: Live<{ connected: boolean; trouble?: string }>
@@ -116,7 +160,10 @@ export interface Wallet {
   settleHoldInvoice(preimage: string): Promise<void>
   cancelHoldInvoice(paymentHash: Sha256Hex): Promise<void>
   /** Never throws for the payment's own fate; see `PayResult`. Idempotent per payment hash. */
-  pay(bolt11: string): Promise<PayResult>
+  pay(
+    bolt11: string,
+    options?: { /** For an invoice without an amount. */ amount?: Msat },
+  ): Promise<PayResult>
   /** `undefined`: this wallet has never heard of it. */
   lookUp(paymentHash: Sha256Hex): Promise<Transaction | undefined>
   history(options: {
@@ -127,6 +174,14 @@ export interface Wallet {
   }): Promise<readonly Transaction[]>
   /** A connection cut from this wallet (NIP-47 `create_connection`); gives the NWC URI without its secret. */
   createConnection(request: ConnectionRequest): Promise<{ walletPubkey: string; relays: readonly string[] }>
+  /** All connections cut from this one, and from those, oldest first; revoked ones are left out. */
+  listConnections(): Promise<readonly ConnectionState[]>
+  /** Changes one of them. @throws WalletError `not-found` for a key that was not cut from here */
+  updateConnection(client: string, change: ConnectionChange): Promise<ConnectionState>
+  /** Revokes it and all that was cut from it, for ever; what isolated ones had comes back, also what comes in later. */
+  deleteConnection(client: string): Promise<void>
   onEvent(run: (event: WalletEvent) => void): () => void
+  /** This connection, one above or one below it changed: a limit, a payment, a pause. Within a second of it. */
+  onConnection(run: (connection: ConnectionState) => void): () => void
   close(): void
 }
