@@ -9,6 +9,7 @@ import type { Bytes } from '../../core/bytes.ts'
 import { fromHex, fromUtf8, toHex, utf8 } from '../../core/bytes.ts'
 import { publicKey, type SecretKey } from '../../core/nostr/event.ts'
 import { ed25519Key } from '../../core/release/tuf.ts'
+import { keyFromPassphrase, PASSPHRASE_ITERATIONS } from '../vault/passphrase.ts'
 import type { VendorKeys } from './api.ts'
 
 /** Never logged, never in an error. Root and targets are Ed25519 seeds (RFC 8032). */
@@ -34,8 +35,6 @@ export class KeysError extends Error {
 }
 
 const FORMAT = 'satpatch vendor keys'
-/** OWASP's figure for PBKDF2-HMAC-SHA-256 (2023); kept in the file so that it can rise. */
-const ITERATIONS = 600_000
 const MAX_ITERATIONS = 10_000_000
 const MAX_FILE_CHARS = 10_000
 export const MIN_PASSPHRASE_CHARS = 8
@@ -69,14 +68,6 @@ export const generateSecrets = (random: (bytes: number) => Bytes): VendorSecrets
   nostr: random(32),
 })
 
-async function deriveKey(passphrase: string, salt: Bytes, iterations: number): Promise<CryptoKey> {
-  // NFKC, so that the same words typed on another keyboard are the same bytes.
-  const words = utf8(passphrase.normalize('NFKC'))
-  const base = await crypto.subtle.importKey('raw', words, 'PBKDF2', false, ['deriveKey'])
-  const kdf = { name: 'PBKDF2', hash: 'SHA-256', salt, iterations }
-  return crypto.subtle.deriveKey(kdf, base, { name: 'AES-GCM', length: 256 }, false, ['encrypt', 'decrypt'])
-}
-
 /** The text to save. Without a passphrase whoever reads it is the vendor. @throws KeysError on a short passphrase */
 export async function serializeSecrets(secrets: VendorSecrets, passphrase?: string): Promise<string> {
   const keys = { root: toHex(secrets.root), targets: toHex(secrets.targets), nostr: toHex(secrets.nostr) }
@@ -89,14 +80,14 @@ export async function serializeSecrets(secrets: VendorSecrets, passphrase?: stri
   }
   const salt = crypto.getRandomValues(new Uint8Array(16))
   const nonce = crypto.getRandomValues(new Uint8Array(12))
-  const key = await deriveKey(passphrase, salt, ITERATIONS)
+  const key = await keyFromPassphrase(passphrase, salt, PASSPHRASE_ITERATIONS)
   const plain = utf8(JSON.stringify(keys))
   const data = new Uint8Array(await crypto.subtle.encrypt({ name: 'AES-GCM', iv: nonce }, key, plain))
   const file = {
     format: FORMAT,
     v: 1,
     protection: 'passphrase',
-    kdf: { name: 'PBKDF2-SHA-256', iterations: ITERATIONS, salt: base64.encode(salt) },
+    kdf: { name: 'PBKDF2-SHA-256', iterations: PASSPHRASE_ITERATIONS, salt: base64.encode(salt) },
     cipher: { name: 'AES-256-GCM', nonce: base64.encode(nonce) },
     data: base64.encode(data),
   }
@@ -115,7 +106,11 @@ export async function parseSecrets(text: string, passphrase?: string): Promise<V
   }
   let plain: Uint8Array
   try {
-    const key = await deriveKey(passphrase, base64.decode(file.kdf.salt) as Bytes, file.kdf.iterations)
+    const key = await keyFromPassphrase(
+      passphrase,
+      base64.decode(file.kdf.salt) as Bytes,
+      file.kdf.iterations,
+    )
     const cipher = { name: 'AES-GCM', iv: base64.decode(file.cipher.nonce) as Bytes }
     plain = new Uint8Array(await crypto.subtle.decrypt(cipher, key, base64.decode(file.data) as Bytes))
   } catch (cause) {
