@@ -42,7 +42,7 @@ export function toCsv(lines: readonly StatementLine[]): string {
     line.settledAtMs === undefined ? '' : new Date(line.settledAtMs).toISOString(),
     line.direction,
     line.state,
-    String(line.direction === 'in' ? line.amount : -line.amount),
+    (line.direction === 'in' ? '' : '-') + String(line.amount),
     String(line.fees),
     harmless(line.description ?? ''),
     line.paymentHash,
