@@ -13,17 +13,23 @@ import { readJoinState } from '../run/join-state.ts'
 import { feesSum, paidRecords, paidSum } from '../run/receipts.ts'
 import { proofsDir } from '../run/proofs.ts'
 import { readRecord } from '../run/record.ts'
+import { readRefused } from '../run/refused.ts'
 import { mirrorBytesOf, soldOf } from '../run/sums.ts'
 import { shownJob, standing, versionsOf } from '../run/view.ts'
 import { EXIT, stopSignal, type Command } from './command.ts'
 import { isExposed } from './secret-input.ts'
+
+/** The others are in `--json`. */
+const SHOWN_REFUSED = 3
 
 const configFlag = { value: 'FILE', help: 'the device’s file (default device.toml)' } as const
 
 export const deviceRunCommand: Command = {
   verb: 'device run',
   summary: 'Runs the device: buys, verifies, installs and reports what its vendor signed.',
-  about: 'Stops cleanly on SIGTERM and SIGINT; cut off at any moment, the next start goes on where it was.',
+  about: `
+Stops cleanly on SIGTERM and SIGINT; cut off at any moment, the next start goes on where it was. SIGHUP: look at
+the mirrors now.`,
   flags: { config: configFlag, ...tradeFlags },
   async run({ flags, log, out, json }) {
     const file = resolve(flags.text('config') ?? 'device.toml')
@@ -36,6 +42,7 @@ export const deviceRunCommand: Command = {
     ])
     const stopped = stopSignal()
     const device = await runDevice({ config, log, ports: realPorts })
+    process.on('SIGHUP', device.look)
     out(
       json
         ? JSON.stringify({ key: device.key, name: config.name })
@@ -87,6 +94,7 @@ export const deviceStatusCommand: Command = {
           ? 0
           : await mirrorBytesOf(readJournal(join(config.dataDir, 'journal')), job.release),
       installed: versionsOf(known),
+      refused: await readRefused(config.dataDir),
       dataDir: config.dataDir,
     }
     if (json) out(JSON.stringify(status))
@@ -106,6 +114,8 @@ export const deviceStatusCommand: Command = {
         out(
           `  never buys again from ${status.cheats.length} proven cheats; proofs in ${proofsDir(config.dataDir)}`,
         )
+      for (const { attack, from, count, text } of status.refused.slice(0, SHOWN_REFUSED))
+        out(`  refused ${count} times, ${attack} from ${from}: ${text}`)
       out(`  installed: ${installed.length === 0 ? 'nothing yet' : installed.join(', ')}`)
       out(`  key ${key}`)
     }

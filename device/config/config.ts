@@ -93,6 +93,7 @@ const schema = v.strictObject({
       list(url(['http:', 'https:'], 'an address such as "https://relay.example"'), 16),
       v.minLength(1, 'must name at least one relay'),
     ),
+    mirrors: v.optional(list(url(['http:', 'https:'], 'an address such as "https://files.example"'), 16), []),
     nostr_relays: v.optional(list(url(['ws:', 'wss:'], 'an address such as "wss://relay.example"'), 16), []),
     trackers: v.optional(list(url(['ws:', 'wss:'], 'an address such as "wss://tracker.example"'), 16), []),
   }),
@@ -176,6 +177,8 @@ export type DeviceConfig = Readonly<{
   vendor: VendorId
   /** Base URLs: mirror, configuration. */
   relays: readonly string[]
+  /** Base URLs of static hosts with metadata and artifacts, tried after the relays. */
+  mirrors: readonly string[]
   nostrRelays: readonly string[]
   trackers: readonly string[]
   identity: Identity
@@ -299,6 +302,7 @@ function toConfig(raw: v.InferOutput<typeof schema>, file: string): DeviceConfig
     dataDir: resolve(dirname(file), raw.data_dir),
     vendor: raw.vendor.root as VendorId,
     relays: raw.vendor.relays,
+    mirrors: raw.vendor.mirrors,
     nostrRelays: raw.vendor.nostr_relays,
     trackers: raw.vendor.trackers,
     identity: { key, secret: secretKey },

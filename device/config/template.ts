@@ -39,6 +39,8 @@ data_dir = ${literal(device.dataDir)}
 root = ${literal(device.vendor)}
 # Relays, tried in order: release mirror, configuration, Nostr, tracker, wallet service.
 relays = ${literal(device.relays)}
+# Static hosts with a copy of the mirror ("satpatch export"), tried in turn after the relays. None is trusted.
+mirrors = []
 # Further Nostr relays and WebTorrent trackers.
 nostr_relays = []
 trackers = ${literal(device.trackers)}

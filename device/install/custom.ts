@@ -1,9 +1,19 @@
-/** Hands the proven file over to the owner's installer: RAUC, SWUpdate, or any command. */
+/**
+ * Hands the proven file over to the owner's installer: RAUC, SWUpdate, or any command. The command finds the very handle
+ * that was hashed as file descriptor 3; for those that take a path only, the file is proven once more afterwards.
+ */
 import { dirname } from 'node:path'
-import { open } from 'node:fs/promises'
+import { lstat, open, type FileHandle } from 'node:fs/promises'
 import type { Release } from '../../web/core/release/target.ts'
 import { storageError } from '../storage/errors.ts'
-import { differsFrom, environmentOf, type Installer, type InstallResult } from './installer.ts'
+import {
+  differsFrom,
+  environmentOf,
+  replaced,
+  unfit,
+  type Installer,
+  type InstallResult,
+} from './installer.ts'
 import { failureText, runCommand } from './run-command.ts'
 
 export type CustomOptions = Readonly<{
@@ -15,14 +25,13 @@ export type CustomOptions = Readonly<{
   signal: AbortSignal
 }>
 
-const unfit = (reason: string): InstallResult => ({ tag: 'unfit', reason })
-
 export function createCustomInstaller(options: CustomOptions): Installer {
   async function run(
     what: string,
     command: string,
     release: Release,
     timeoutMs: number,
+    proven?: FileHandle,
   ): Promise<InstallResult> {
     const artifact = options.artifactOf(release)
     const result = await runCommand(command, {
@@ -30,6 +39,7 @@ export function createCustomInstaller(options: CustomOptions): Installer {
       cwd: dirname(artifact),
       timeoutMs,
       signal: options.signal,
+      ...(proven === undefined ? {} : { fd: proven.fd }),
     })
     return result.tag === 'failed' ? unfit(failureText(what, result)) : { tag: result.tag }
   }
@@ -43,14 +53,16 @@ export function createCustomInstaller(options: CustomOptions): Installer {
         const handle = await open(artifact, 'r')
         try {
           const differs = await differsFrom(release, handle)
-          if (differs !== undefined) return unfit(`the file is not the release: ${differs}`)
+          if (differs !== undefined) return replaced(`the file is not the release: ${differs}`)
+          const result = await run('the install command', options.command, release, options.timeoutMs, handle)
+          if (result.tag !== 'ok') return result
+          return (await changedMeanwhile(release, handle, artifact)) ?? result
         } finally {
           await handle.close()
         }
       } catch (error) {
         return unfit(storageError(error, artifact).message)
       }
-      return run('the install command', options.command, release, options.timeoutMs)
     },
     activate: () => Promise.resolve({ tag: 'ok' }),
     check(_plan, release) {
@@ -64,4 +76,20 @@ export function createCustomInstaller(options: CustomOptions): Installer {
       return run('the rollback command', options.rollbackCommand, release, options.timeoutMs)
     },
   }
+}
+
+/** A command that opened the path itself may have read what somebody put there after the proof. */
+async function changedMeanwhile(
+  release: Release,
+  handle: FileHandle,
+  artifact: string,
+): Promise<InstallResult | undefined> {
+  const differs = await differsFrom(release, handle)
+  if (differs !== undefined) return replaced(`the file was changed while it was installed: ${differs}`)
+  const there = await lstat(artifact).catch(() => undefined)
+  if (there === undefined) return undefined // taken away by the command
+  const mine = await handle.stat()
+  return mine.ino === there.ino && mine.dev === there.dev
+    ? undefined
+    : replaced('another file was put in its place while it was installed')
 }

@@ -4,7 +4,18 @@ import { open, type FileHandle } from 'node:fs/promises'
 import type { Plan } from '../../web/core/rollout/lifecycle.ts'
 import type { Release } from '../../web/core/release/target.ts'
 
-export type InstallResult = { tag: 'ok' } | { tag: 'unfit'; reason: string } | { tag: 'stopped' }
+export type InstallResult =
+  | { tag: 'ok' }
+  /** `attack`: the file is not the one that was proven; somebody on this machine has put in another. */
+  | { tag: 'unfit'; reason: string; attack?: 'replaced-file' }
+  | { tag: 'stopped' }
+
+export const unfit = (reason: string): InstallResult => ({ tag: 'unfit', reason })
+export const replaced = (reason: string): InstallResult => ({
+  tag: 'unfit',
+  reason,
+  attack: 'replaced-file',
+})
 
 /** Every method may be called again after a power cut in the middle of it. */
 export interface Installer {

@@ -14,7 +14,13 @@ export type CommandOptions = Readonly<{
   cwd: string
   timeoutMs: number
   signal: AbortSignal
+  /** Open file that the command gets as descriptor 3. */
+  fd?: number
 }>
+
+/** Nothing of ours that is secret reaches a command through its environment. */
+const ownerEnvironment = (): NodeJS.ProcessEnv =>
+  Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SATPATCH_')))
 
 /** `command` goes to the shell as the owner wrote it; values reach it in the environment only, never in its text. */
 export function runCommand(command: string, options: CommandOptions): Promise<CommandResult> {
@@ -24,8 +30,8 @@ export function runCommand(command: string, options: CommandOptions): Promise<Co
     const child = spawn(command, {
       shell: true,
       cwd: options.cwd,
-      env: { ...process.env, ...options.env },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...ownerEnvironment(), ...options.env },
+      stdio: ['ignore', 'pipe', 'pipe', ...(options.fd === undefined ? [] : [options.fd])],
       detached: true,
     })
     let tail = Buffer.alloc(0)
@@ -33,8 +39,9 @@ export function runCommand(command: string, options: CommandOptions): Promise<Co
       const all = Buffer.concat([tail, chunk])
       tail = Buffer.from(all.subarray(Math.max(0, all.length - MAX_OUTPUT_BYTES)))
     }
-    child.stdout.on('data', keep)
-    child.stderr.on('data', keep)
+    const { stdout, stderr } = child
+    stdout?.on('data', keep)
+    stderr?.on('data', keep)
 
     let ended: 'timeout' | 'stopped' | undefined
     let killer: ReturnType<typeof setTimeout> | undefined
@@ -53,8 +60,8 @@ export function runCommand(command: string, options: CommandOptions): Promise<Co
       killer = setTimeout(() => {
         killGroup('SIGKILL')
         // Whatever left the process group may hold the pipes open for ever.
-        child.stdout.destroy()
-        child.stderr.destroy()
+        stdout?.destroy()
+        stderr?.destroy()
       }, GRACE_MS)
     }
     const timer = setTimeout(() => end('timeout'), options.timeoutMs)
@@ -76,8 +83,8 @@ export function runCommand(command: string, options: CommandOptions): Promise<Co
     )
     child.on('exit', () => {
       // A daemon that the command left behind may keep the pipes: do not wait for their end for ever.
-      if (ended === undefined) setTimeout(() => child.stdout.destroy(), 200).unref()
-      if (ended === undefined) setTimeout(() => child.stderr.destroy(), 200).unref()
+      if (ended === undefined) setTimeout(() => stdout?.destroy(), 200).unref()
+      if (ended === undefined) setTimeout(() => stderr?.destroy(), 200).unref()
     })
     child.on('close', (code, signal) => {
       if (ended === 'stopped') return finish({ tag: 'stopped' })

@@ -12,6 +12,8 @@ import {
   differsFrom,
   environmentOf,
   proveFile,
+  replaced,
+  unfit,
   unfitName,
   type Installer,
   type InstallResult,
@@ -26,7 +28,6 @@ export type SlotOptions = Readonly<{
 }>
 
 const ok: InstallResult = { tag: 'ok' }
-const unfit = (reason: string): InstallResult => ({ tag: 'unfit', reason })
 
 export function createSlotInstaller(options: SlotOptions): Installer {
   const home = (release: Release): string => join(options.productsDir, release.product)
@@ -85,10 +86,10 @@ export function createSlotInstaller(options: SlotOptions): Installer {
           // Hashed through the handle that was moved, then the path must still lead to it: nothing can be slipped in.
           const differs = await differsFrom(release, source)
           if (differs !== undefined)
-            return unfit(`the file in slot ${plan.slot} is not the release: ${differs}`)
+            return replaced(`the file in slot ${plan.slot} is not the release: ${differs}`)
           const [mine, there] = await Promise.all([source.stat(), lstat(target)])
           if (mine.ino !== there.ino || mine.dev !== there.dev) {
-            return unfit(`another file was put into slot ${plan.slot} during the installation`)
+            return replaced(`another file was put into slot ${plan.slot} during the installation`)
           }
           return ok
         } finally {

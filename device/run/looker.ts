@@ -2,22 +2,31 @@
  * Keeps the vendor's signed metadata up to date: from the mirror at the start, after each reconnection, every few
  * minutes and whenever the vendor announces something. What it finds becomes jobs; what it cannot find, a notice.
  */
-import type { PartyKey } from '../../web/core/bytes.ts'
+import { sha256Hex, utf8, type PartyKey, type Sha256Hex } from '../../web/core/bytes.ts'
 import { liveCell, type Live } from '../../web/core/live.ts'
 import type { NostrEvent } from '../../web/core/nostr/event.ts'
 import { RELEASE } from '../../web/core/nostr/kinds.ts'
 import { floorFrom, readAnnouncement } from '../../web/core/release/announce.ts'
 import { choose, whyText, type Refused } from '../../web/core/release/choose.ts'
+import { readRoot } from '../../web/core/release/repository.ts'
+import type { RootSigned } from '../../web/core/release/tuf.ts'
 import { isActive, stateOf } from '../../web/core/rollout/lifecycle.ts'
 import { reconcile, type DeviceRecord } from '../../web/core/rollout/lifecycle-device.ts'
 import { waitText } from '../../web/core/rollout/lifecycle-wait.ts'
 import type { Pool } from '../../web/edge/nostr/pool.ts'
-import { failureText, lastVerified, refresh, type Verified } from '../../web/edge/release/mirror.ts'
+import {
+  failureText,
+  lastVerified,
+  refresh,
+  type RefreshResult,
+  type Verified,
+} from '../../web/edge/release/mirror.ts'
 import type { TextStore } from '../../web/edge/release/store.ts'
 import type { DeviceConfig } from '../config/config.ts'
 import type { Logger } from '../log.ts'
 import { BUILT_AT_S, type Ports } from './ports.ts'
 import type { RecordKeeper } from './record.ts'
+import type { RefusedBook } from './refused.ts'
 import { createWake } from './wake.ts'
 
 export interface Looker {
@@ -37,10 +46,14 @@ export type LookerDeps = Readonly<{
   pool: Pool
   store: TextStore
   keeper: RecordKeeper
+  /** What was refused, by the attack's name. */
+  refused: Pick<RefusedBook, 'note'>
   log: Logger
   signal: AbortSignal
 }>
 
+/** The newest announcement outlives a restart, as the metadata does. */
+const FLOOR = 'floor/announcement.json'
 const MAX_EVENT_CHARS = 4096
 /** Announcements heard before the vendor's key is known. */
 const MAX_UNJUDGED = 16
@@ -49,8 +62,10 @@ export function createLooker(deps: LookerDeps): Looker {
   const { config, ports, keeper, log, signal } = deps
   const verified = liveCell<Verified | undefined>(undefined)
   const wake = createWake(signal)
-  let floorEvent: { json: string; targetsVersion: number } | undefined
+  let floorEvent: { json: string; targetsVersion: number; by: PartyKey } | undefined
   let unjudged: string[] = []
+  /** What the vendor signed under a key that it has changed since is no attack. */
+  const formerKeys = new Set<string>()
 
   const vendorKey = (): PartyKey | undefined => verified.get()?.vendorBlock.nostr
 
@@ -61,9 +76,26 @@ export function createLooker(deps: LookerDeps): Looker {
       return
     }
     const targetsVersion = floorFrom(json, config.vendor, key)
-    if (targetsVersion === undefined || targetsVersion <= (floorEvent?.targetsVersion ?? 0)) return
-    floorEvent = { json, targetsVersion }
+    if (targetsVersion === undefined) return forged(json, key)
+    if (targetsVersion <= (floorEvent?.targetsVersion ?? 0)) return
+    floorEvent = { json, targetsVersion, by: key }
+    deps.store.put(FLOOR, json).catch((error: unknown) => log.warn({ err: error }, 'a floor was not kept'))
     if (targetsVersion > (verified.get()?.targetsVersion ?? 0)) wake.now()
+  }
+
+  /** Said in the vendor's name by somebody else. */
+  function forged(json: string, key: PartyKey): void {
+    const author = /"pubkey":"([0-9a-f]{64})"/.exec(json)?.[1] ?? 'unknown'
+    if (formerKeys.has(author)) return
+    const text =
+      author === key
+        ? 'its signature is none'
+        : 'it is signed by a key that the vendor’s metadata does not name'
+    deps.refused.note(
+      'forged-announcement',
+      author.slice(0, 16),
+      `An announcement is not the vendor’s: ${text}.`,
+    )
   }
 
   const onEvent = (event: NostrEvent): void => {
@@ -81,8 +113,16 @@ export function createLooker(deps: LookerDeps): Looker {
         { targets: found.targetsVersion, releases: found.releases.length },
         'release metadata verified',
       )
-      for (const { path, why } of found.skipped) log.warn({ path, why }, 'a target is left out')
+      for (const { path, why } of found.skipped) {
+        log.warn({ path, why }, 'a target is left out')
+        if (/file name|path/.test(why))
+          deps.refused.note('unsafe-name', 'the vendor’s targets', `${path.slice(0, 100)}: ${why}.`)
+      }
     }
+    if (before !== undefined && before.vendorBlock.nostr !== found.vendorBlock.nostr)
+      formerKeys.add(before.vendorBlock.nostr)
+    // An announcement counts for as long as the vendor names the key that made it.
+    if (floorEvent !== undefined && floorEvent.by !== found.vendorBlock.nostr) floorEvent = undefined
     for (const json of unjudged.splice(0)) judge(json)
   }
 
@@ -92,6 +132,7 @@ export function createLooker(deps: LookerDeps): Looker {
       const same =
         next.notice === record.notice &&
         next.floorS === record.floorS &&
+        next.floorBy === record.floorBy &&
         JSON.stringify(next.jobs) === JSON.stringify(record.jobs)
       return same ? record : next
     })
@@ -100,38 +141,72 @@ export function createLooker(deps: LookerDeps): Looker {
   const notice = (text: string): Promise<void> =>
     keeper.update((record) => (record.notice === text ? record : { ...record, notice: text.slice(0, 500) }))
 
-  /** True when nothing needs another look soon. */
-  async function once(): Promise<boolean> {
-    const nowMs = ports.nowMs()
-    const floorS = Math.max(BUILT_AT_S, keeper.get().floorS)
-    if (nowMs / 1000 < floorS) {
-      // Expiry cannot be judged without a clock.
-      await notice(waitText({ why: 'time', nowS: Math.max(0, Math.floor(nowMs / 1000)), floorS }))
-      return false
-    }
-    const result = await refresh({
-      mirrors: config.relays,
+  const refreshed = (nowMs: number, floor: number | undefined): Promise<RefreshResult> =>
+    refresh({
+      mirrors: [...config.relays, ...config.mirrors, ...(verified.get()?.vendorBlock.mirrors ?? [])],
       vendor: config.vendor,
       store: deps.store,
       nowMs,
       fetch: ports.fetch,
       signal,
-      ...(floorEvent === undefined ? {} : { floor: floorEvent.targetsVersion }),
+      ...(floor === undefined ? {} : { floor }),
+      onRefused: (mirror, { tag, text }) => deps.refused.note(tag, mirror, text),
     })
+
+  /**
+   * An announcement that nobody can follow, because a stolen Nostr key made it, ends when the vendor's metadata names
+   * another key: signed targets say that, and older ones than those seen are refused as ever.
+   */
+  async function withoutStolenFloor(nowMs: number): Promise<RefreshResult | undefined> {
+    const by = floorEvent?.by
+    const result = await refreshed(nowMs, undefined)
+    return result.tag === 'ok' && by !== undefined && result.verified.vendorBlock.nostr !== by
+      ? result
+      : undefined
+  }
+
+  /** True when nothing needs another look soon. */
+  async function once(): Promise<boolean> {
+    const clockMs = ports.nowMs()
+    await dropForeignFloor()
+    // It is at least as late as what the vendor signed last: a clock that was set back brings nothing expired back.
+    const floorS = Math.max(BUILT_AT_S, keeper.get().floorS)
+    const nowMs = Math.max(clockMs, floorS * 1000)
+    const wrongClock =
+      clockMs < nowMs
+        ? waitText({ why: 'time', nowS: Math.max(0, Math.floor(clockMs / 1000)), floorS })
+        : undefined
+    if (wrongClock !== undefined) deps.refused.note('clock-set-back', 'this device', wrongClock)
+    let result = await refreshed(nowMs, floorEvent?.targetsVersion)
     if (signal.aborted) return true
+    if (result.tag === 'refused' && result.refusal.tag === 'freeze' && floorEvent !== undefined) {
+      result = (await withoutStolenFloor(nowMs)) ?? result
+      if (signal.aborted) return true
+    }
     if (result.tag === 'ok') {
       take(result.verified)
       await follow(result.verified)
-      return true
+      if (wrongClock !== undefined) await notice(wrongClock)
+      return wrongClock === undefined
     }
     const clock =
       result.tag === 'refused' && result.refusal.tag === 'freeze'
-        ? ` This device’s clock says ${new Date(nowMs).toISOString().slice(0, 16).replace('T', ' ')} UTC: set it if that is wrong.`
+        ? ` This device’s clock says ${new Date(clockMs).toISOString().slice(0, 16).replace('T', ' ')} UTC: set it if that is wrong.`
         : ''
-    const text = failureText(result) + clock
+    const text = wrongClock ?? failureText(result) + clock
     log.warn({ reason: result.tag }, text)
     await notice(text)
     return false
+  }
+
+  /** A floor of time falls with the keys that signed it: the way out after a thief has signed a far future. */
+  async function dropForeignFloor(): Promise<void> {
+    const { floorBy } = keeper.get()
+    if (floorBy === undefined) return
+    const kept = await deps.store.get('root.json')
+    const root = kept === undefined ? undefined : readRoot(utf8(kept))
+    if (root?.tag !== 'ok' || targetsSigners(root.value.signed) === floorBy) return
+    await keeper.update(({ floorBy: _gone, ...record }) => ({ ...record, floorS: 0 }))
   }
 
   /** A look that fails for whatever reason is followed by another. */
@@ -157,6 +232,8 @@ export function createLooker(deps: LookerDeps): Looker {
     async run() {
       const kept = await lastVerified(config.vendor, deps.store, ports.nowMs()).catch(() => undefined)
       if (kept !== undefined) take(kept)
+      const floorJson = await deps.store.get(FLOOR).catch(() => undefined)
+      if (floorJson !== undefined) judge(floorJson)
       const stopEvents = deps.pool.subscribe([{ kinds: [RELEASE], '#i': [config.vendor] }], onEvent)
       let connected = false
       const stopStatus = deps.pool.status.subscribe((relays) => {
@@ -178,6 +255,10 @@ export function createLooker(deps: LookerDeps): Looker {
     },
   }
 }
+
+/** The top-level targets role's keys, as one text that two roots can be compared by. */
+const targetsSigners = (root: RootSigned): Sha256Hex =>
+  sha256Hex(utf8([...root.roles.targets.keyids].sort().join()))
 
 /** The record after a look at verified metadata. */
 function followed(record: DeviceRecord, found: Verified, config: DeviceConfig, nowMs: number): DeviceRecord {
@@ -201,6 +282,7 @@ function followed(record: DeviceRecord, found: Verified, config: DeviceConfig, n
     ...record,
     jobs: [...jobs],
     floorS: Math.max(record.floorS, ...found.releases.map((release) => release.releasedAt)),
+    floorBy: targetsSigners(found.current.root.signed),
     notice: idle && choice.tag === 'nothing' ? whyNothing(choice.refused) : null,
   }
 }

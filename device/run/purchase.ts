@@ -11,7 +11,7 @@ import { priceOf, type Msat } from '../../web/core/money/msat.ts'
 import type { Release } from '../../web/core/release/target.ts'
 import { BUYER_DEFAULTS, memoryBytesFor } from '../../web/core/swarm/buyer.ts'
 import { readMetainfo } from '../../web/core/swarm/metainfo.ts'
-import { fetchTorrent, type Verified } from '../../web/edge/release/mirror.ts'
+import { artifactUrl, fetchTorrent, type Verified } from '../../web/edge/release/mirror.ts'
 import type {
   BuyPolicy,
   Download,
@@ -33,6 +33,7 @@ import { errnoOf, StorageError, storageError } from '../storage/errors.ts'
 import type { NodeJournal } from '../storage/journal.ts'
 import { countPieces, hasPiece, openPieceStore } from '../storage/piece-store.ts'
 import type { Ports } from './ports.ts'
+import type { RefusedBook } from './refused.ts'
 import { encodeCount, encodeSold, mirrorBytesKey, soldKey, type Sold } from './sums.ts'
 
 /** The message is for the device's owner; the purchase is tried again. */
@@ -52,6 +53,8 @@ export type PurchaseDeps = Readonly<{
   verified: () => Verified | undefined
   floor: () => string | undefined
   onFloor: (eventJson: string) => void
+  /** What was refused, by the attack's name. */
+  refused: Pick<RefusedBook, 'note'>
   /** A payment that settled after the pieces had been bought elsewhere. */
   onLate: () => void
   log: Logger
@@ -165,11 +168,15 @@ export async function openPurchase(
       ...(wallet === undefined ? {} : { wallet }),
       cheats: deps.cheats.proven,
       ...(deps.downloadLimit === undefined ? {} : { download: deps.downloadLimit }),
-      mirrors: mirrorsOf(config, release),
+      mirrors: mirrorsOf(config, release, deps.verified()),
       fetch: ports.fetch,
       policy: policyOf(config, release, deps.verified()),
       nowMs: ports.nowMs,
-      log: asEventLog(log),
+      log(event, detail) {
+        log.debug(detail, event)
+        if (event === 'mirror spoilt')
+          deps.refused.note('wrong-pieces', String(detail['url']), 'It has other bytes than the release.')
+      },
     })
     let mirrorBytes = 0
     made.subscribe(({ mirror }) => {
@@ -332,9 +339,22 @@ export const capOf = (config: DeviceConfig, release: Release): Msat =>
     ? config.priceCap
     : release.priceCapMsat
 
-const mirrorsOf = (config: DeviceConfig, release: Release): readonly string[] => {
+/** Static hosts of the owner's choice and of the vendor's. */
+const staticMirrors = (config: DeviceConfig, verified: Verified | undefined): readonly string[] => [
+  ...new Set([...config.mirrors, ...(verified?.vendorBlock.mirrors ?? [])]),
+]
+
+/** Where the artifact may lie as a plain file. */
+function mirrorsOf(
+  config: DeviceConfig,
+  release: Release,
+  verified: Verified | undefined,
+): readonly string[] {
   const { mirrorUrl } = config.trade
-  return mirrorUrl === undefined ? [] : [mirrorUrl.replaceAll('{file}', encodeURIComponent(release.fileName))]
+  const own =
+    mirrorUrl === undefined ? [] : [mirrorUrl.replaceAll('{file}', encodeURIComponent(release.fileName))]
+  const hosts = staticMirrors(config, verified)
+  return [...own, ...hosts.map((host) => artifactUrl(host, config.vendor, release.sha256))]
 }
 
 /** From disk, or from a mirror and then kept: an open payment must be settled without any mirror. */
@@ -347,20 +367,7 @@ async function metainfoOf(deps: PurchaseDeps, release: Release): Promise<Metainf
     const code = errnoOf(error)
     if (code !== undefined && code !== 'ENOENT') throw storageError(error, path)
   }
-  const { config, ports } = deps
-  const fetched = await fetchTorrent(config.relays, config.vendor, release.infoHash, ports.fetch)
-  if (fetched.tag === 'failed') {
-    throw new PurchaseError(`The list of pieces cannot be fetched (${fetched.text}). It is tried again.`)
-  }
-  let meta: Metainfo
-  try {
-    meta = readMetainfo(fetched.bytes, release)
-  } catch (error) {
-    throw new PurchaseError(
-      `The mirror’s list of pieces is not the release’s: ${error instanceof Error ? error.message : String(error)}. It is tried again.`,
-      { cause: error },
-    )
-  }
+  const meta = await fetchMetainfo(deps, release)
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 })
     await writeDurably(path, meta.torrent)
@@ -368,6 +375,31 @@ async function metainfoOf(deps: PurchaseDeps, release: Release): Promise<Metainf
     throw storageError(error, path)
   }
   return meta
+}
+
+/** Each mirror in turn: one that shows another list is passed over like one that shows none. @throws PurchaseError */
+async function fetchMetainfo(
+  { config, ports, refused, verified }: PurchaseDeps,
+  release: Release,
+): Promise<Metainfo> {
+  const troubles: string[] = []
+  for (const mirror of [...config.relays, ...staticMirrors(config, verified())]) {
+    const fetched = await fetchTorrent([mirror], config.vendor, release.infoHash, ports.fetch)
+    if (fetched.tag === 'failed') {
+      troubles.push(fetched.text)
+      continue
+    }
+    try {
+      return readMetainfo(fetched.bytes, release)
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error)
+      refused.note('wrong-pieces', mirror, `The list of pieces is not the release’s: ${why}.`)
+      troubles.push(`${mirror}: its list of pieces is not the release’s`)
+    }
+  }
+  throw new PurchaseError(
+    `The list of pieces cannot be fetched (${troubles.join('; ').slice(0, 400)}). It is tried again.`,
+  )
 }
 
 /** Stands for a file that is proven and moved away: everything is there, nothing is written. */

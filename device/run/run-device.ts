@@ -34,6 +34,7 @@ import { keepProof } from './proofs.ts'
 import { artifactPath } from './purchase.ts'
 import { createPurchases } from './purchases.ts'
 import { openRecord } from './record.ts'
+import { openRefused } from './refused.ts'
 import { createTeller } from './teller.ts'
 import { tellAll } from './telling.ts'
 import { progressOf, snapshotOf, type DeviceSnapshot, type ViewDeps } from './view.ts'
@@ -44,6 +45,8 @@ export type { DeviceSnapshot } from './view.ts'
 export interface RunningDevice extends Live<DeviceSnapshot> {
   readonly key: PartyKey
   readonly record: Live<DeviceRecord>
+  /** Looks at the mirrors now. */
+  look(): void
   /** Leaves everything so that the next start takes it up. */
   stop(): Promise<void>
 }
@@ -73,6 +76,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
   await prepareProducts(productsDir)
   await keeper.update((record) => ({ ...record, jobs: record.jobs.map((job) => resume(job as Job)) }))
 
+  const refused = await openRefused({ dataDir, nowMs: ports.nowMs, log: log.child({ part: 'refused' }) })
   const network = await networkOf(config, ports, log)
   const pool = ports.createPool(network.nostrUrls)
   const wake = createWake(signal)
@@ -85,6 +89,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     ports,
     pool,
     keeper,
+    refused,
     log: log.child({ part: 'release' }),
     signal,
     store: openTextStore(join(dataDir, 'metadata')),
@@ -102,6 +107,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     log: asEventLog(cheatLog),
     onProven: (proven) => {
       const { key: seller, paid } = proven.cheat
+      refused.note('fraud', seller.slice(0, 16), convictedText(proven.cheat))
       keepProof(dataDir, proven).then(
         (file) => cheatLog.warn({ seller, paidMsat: paid, file }, convictedText(proven.cheat)),
         (error: unknown) => cheatLog.error({ err: error, seller }, 'a proof could not be kept as a file'),
@@ -119,6 +125,12 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
         role: 'device',
         iceServers: network.iceServers,
         trackers: network.trackers,
+        log(event, detail) {
+          if (event !== 'peer dropped') return
+          const { key, why } = detail as { key?: string; why: string }
+          swarmLog.debug(detail, event)
+          if (/not the release/.test(why)) refused.note('wrong-pieces', key?.slice(0, 16) ?? 'a peer', why)
+        },
       })
       making.catch(() => (swarm = swarm === making ? undefined : swarm)) // the next purchase tries anew
       swarm = making
@@ -135,6 +147,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     downloadLimit: createRateLimit(config.trade.downloadBps),
     cheats,
     verified: looker.verified.get,
+    refused,
     floor: looker.floor,
     onFloor: looker.onFloor,
     onLate: tellWake.now,
@@ -154,6 +167,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     funds,
     journal,
     relays: pool.status.get,
+    refused: refused.get,
   }
   const cell = liveCell<DeviceSnapshot>(snapshotOf(view))
   const progress = createProgressTeller({
@@ -215,7 +229,10 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     const { release } = job
     const record = async (result: InstallResult, good: Event): Promise<number> => {
       if (result.tag === 'ok') await jobs.apply(job, good)
-      else if (result.tag === 'unfit') await jobs.apply(job, { tag: 'unfit', reason: result.reason })
+      else if (result.tag === 'unfit') {
+        if (result.attack !== undefined) refused.note(result.attack, 'this device’s disk', result.reason)
+        await jobs.apply(job, { tag: 'unfit', reason: result.reason })
+      }
       return 0
     }
     switch (action.tag) {
@@ -353,6 +370,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
       if (changed) tellWake.now()
       refreshView(changed)
     }),
+    refused.subscribe(() => progress.poke(true)),
     pool.status.subscribe((relays) => {
       if (relays.some((relay) => relay.connected)) tellWake.now()
       cell.set(snapshotOf(view))
@@ -380,6 +398,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     funds.close()
     pool.close()
     await journal.idle()
+    await refused.idle()
     await unlock()
   }
   return {
@@ -387,6 +406,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     record: keeper,
     get: cell.get,
     subscribe: cell.subscribe,
+    look: looker.look,
     stop: () => (stopping ??= stop()),
   }
 }

@@ -6,7 +6,7 @@ import { deviceCode } from '../../web/core/rollout/join.ts'
 import { current, type DeviceRecord } from '../../web/core/rollout/lifecycle-device.ts'
 import { waitText } from '../../web/core/rollout/lifecycle-wait.ts'
 import { hasBegun, isActive, reasonOf, stateOf, type Job } from '../../web/core/rollout/lifecycle.ts'
-import type { DeviceState, Progress } from '../../web/core/rollout/messages.ts'
+import type { DeviceState, Progress, Refused } from '../../web/core/rollout/messages.ts'
 import type { RelayStatus } from '../../web/edge/nostr/pool.ts'
 import type { DownloadSnapshot, Journal } from '../../web/edge/swarm/api.ts'
 import type { DeviceConfig } from '../config/config.ts'
@@ -63,6 +63,7 @@ export type ViewDeps = Readonly<{
   funds: Funds
   journal: Journal
   relays: () => readonly RelayStatus[]
+  refused: () => readonly Refused[]
 }>
 
 export function snapshotOf(deps: ViewDeps): DeviceSnapshot {
@@ -96,6 +97,7 @@ export async function progressOf(
   const needMsat = wait?.why === 'funds' && wait.needMsat > 0 ? wait.needMsat : undefined
   const fundInvoice = needMsat === undefined ? undefined : await deps.funds.invoice(needMsat)
   const balanceMsat = deps.funds.balance()
+  const refused = [...deps.refused()]
   return {
     state,
     ...(reason === undefined ? {} : { reason: reason.slice(0, 500) }),
@@ -103,6 +105,7 @@ export async function progressOf(
     ...(fundInvoice === undefined ? {} : { fundInvoice }),
     ...(balanceMsat === undefined ? {} : { balanceMsat }),
     installed: versionsOf(record),
+    ...(refused.length === 0 ? {} : { refused }),
     ...(job === undefined ? {} : { release: await releaseProgress(deps, job) }),
   }
 }

@@ -90,6 +90,7 @@ export async function openDeviceBuyer(settings: BuyerSettings): Promise<DeviceBu
       swarm: () => Promise.resolve({ ...swarm, join: noted }),
       cheats,
       verified: () => undefined,
+      refused: { note: () => undefined },
       floor: () => undefined,
       onFloor: () => undefined,
       onLate: () => undefined,

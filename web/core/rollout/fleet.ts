@@ -8,7 +8,7 @@ import { msat, sum, type Msat } from '../money/msat.ts'
 import type { Release } from '../release/target.ts'
 import { deviceCode } from './join.ts'
 import { deviceStates } from './messages.ts'
-import type { DeviceState, Progress, Report, Roster, SellerSum, WindowRow } from './messages.ts'
+import type { DeviceState, Progress, Refused, Report, Roster, SellerSum, WindowRow } from './messages.ts'
 import type { ReportVerdict } from './report.ts'
 
 /** A device's standing in one release. */
@@ -58,6 +58,8 @@ export type DeviceRow = Readonly<{
   fundInvoice?: string
   balanceMsat?: Msat
   installed: Readonly<Record<string, string>>
+  /** Attacks that it noticed and refused, latest first. */
+  refused: readonly Refused[]
   /** Newest release first. */
   releases: readonly DeviceRelease[]
 }>
@@ -211,6 +213,7 @@ function deviceRow(device: Known, releases: readonly KnownRelease[], heard: Hear
     ...waitOf(progress),
     ...(progress?.balanceMsat === undefined ? {} : { balanceMsat: progress.balanceMsat }),
     installed: progress?.installed ?? {},
+    refused: progress?.refused ?? [],
     releases: concerned.map(({ release, status }) => deviceRelease(device, release, status, heard)),
   }
 }

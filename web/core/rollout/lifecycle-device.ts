@@ -25,6 +25,8 @@ export const deviceRecordSchema = v.object({
   seq: count,
   /** Latest time signed by the vendor, Unix seconds: the clock must not stand before it. */
   floorS: count,
+  /** Which targets keys signed it: a hash over their ids. The floor falls when the root names others. */
+  floorBy: v.optional(sha256HexSchema),
   installed: v.record(short(64), installedSchema),
   jobs: v.pipe(v.array(jobSchema), v.maxLength(MAX_PAST_JOBS * 2)),
   /** Bytes bought on one day (UTC, `YYYY-MM-DD`). */

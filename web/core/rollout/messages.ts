@@ -46,6 +46,22 @@ export const sellerSumSchema = v.object({
 })
 export type SellerSum = v.InferOutput<typeof sellerSumSchema>
 
+/** Most rows of what a device refused: kinds of attack, not tries. */
+export const MAX_REFUSED = 16
+
+/** What a device refused, one row an attack and origin. Times are the device's own, Unix ms. */
+export const refusedSchema = v.object({
+  /** The attack's name: TUF's (`rollback`, `freeze`, …) or one of SECURITY.md's table. */
+  attack: text(40),
+  /** Who tried it: a mirror's address, a key, a file. */
+  from: text(120),
+  text: text(300),
+  count,
+  firstAt: count,
+  lastAt: count,
+})
+export type Refused = v.InferOutput<typeof refusedSchema>
+
 /** Content of a PROGRESS event, at most one a second while buying; fits NIP-44 and 64 KiB. */
 export const progressSchema = v.object({
   v: v.literal(1),
@@ -62,6 +78,8 @@ export const progressSchema = v.object({
   fundInvoice: v.optional(text(2000)),
   balanceMsat: v.optional(msatSchema),
   installed: v.optional(v.record(text(64), text(64))), // product -> version
+  /** Latest first. */
+  refused: v.optional(v.pipe(v.array(refusedSchema), v.maxLength(MAX_REFUSED))),
   release: v.optional(
     v.object({
       path: text(512),

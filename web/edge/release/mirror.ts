@@ -49,6 +49,10 @@ export type RefreshOptions = Readonly<{
 export const metadataUrl = (mirror: string, vendor: VendorId, file: string): string =>
   `${mirror.replace(/\/+$/, '')}/v/${vendor}/metadata/${file}`
 
+/** The artifact on a static host, as `satpatch export` lays it out: by its hash, since any name may be signed. */
+export const artifactUrl = (mirror: string, vendor: VendorId, sha256: Sha256Hex): string =>
+  `${mirror.replace(/\/+$/, '')}/v/${vendor}/artifacts/${sha256}`
+
 /** What one mirror did wrong. */
 type Trouble =
   { tag: 'network'; text: string } | { tag: 'refused'; refusal: Refusal } | { tag: 'store'; text: string }
