@@ -99,7 +99,7 @@ function journeyFiles(): string[] {
   const isFull = (file: string): boolean => file.endsWith('.full.spec.ts')
   return fs
     .globSync(
-      ['journeys', 'failures', 'peers'].map((room) => `e2e/${room}/**/*.spec.ts`),
+      ['journeys', 'failures', 'peers', 'attacks'].map((room) => `e2e/${room}/**/*.spec.ts`),
       { cwd: root },
     )
     .toSorted()

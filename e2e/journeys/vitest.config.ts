@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   root: new URL('../..', import.meta.url).pathname,
   test: {
-    include: ['journeys', 'peers', 'failures'].map((room) => `e2e/${room}/**/*.spec.ts`),
+    include: ['journeys', 'peers', 'failures', 'attacks'].map((room) => `e2e/${room}/**/*.spec.ts`),
     environment: 'node',
     pool: 'forks',
     fileParallelism: false,
