@@ -12,6 +12,7 @@ export type AuditReport = Readonly<{
   movements: number
   grantedMsat: number
   lockedMsat: number
+  feesMsat: number
 }>
 
 export const MAX_PROBLEMS = 100
@@ -51,7 +52,7 @@ export function audit(path: string): AuditReport {
       perMovement.set(movement, { sum: both.sum + amount, lines: both.lines + 1 })
     }
     for (const [id, { sum, lines }] of perMovement)
-      if (sum !== 0 || lines !== 2) wrong(`movement ${id}: ${lines} lines that sum to ${sum}`)
+      if (sum !== 0 || lines < 2 || lines > 3) wrong(`movement ${id}: ${lines} lines that sum to ${sum}`)
     const movements = one('SELECT COUNT(*) FROM movements')
     if (movements !== perMovement.size) wrong(`${movements} movements, but lines of ${perMovement.size}`)
 
@@ -70,12 +71,16 @@ export function audit(path: string): AuditReport {
     if (total !== 0) wrong(`all balances sum to ${total} instead of 0`)
 
     const lockedMsat = one("SELECT COALESCE(SUM(balance), 0) FROM accounts WHERE kind = 'locked'")
-    const pending = one("SELECT COALESCE(SUM(amount), 0) FROM payments WHERE state = 'pending'")
+    const pending = one("SELECT COALESCE(SUM(amount + fees), 0) FROM payments WHERE state = 'pending'")
     if (lockedMsat !== pending) wrong(`${lockedMsat} msat are locked, pending payments are ${pending}`)
     checkPayments(rows, wrong)
     checkSpends(rows, wrong)
+    checkGiven(rows, wrong)
+    const feesMsat = one("SELECT COALESCE(SUM(balance), 0) FROM accounts WHERE kind = 'fees'")
+    const charged = one("SELECT COALESCE(SUM(fees), 0) FROM payments WHERE state = 'settled'")
+    if (feesMsat !== charged) wrong(`${feesMsat} msat of routing fees, settled payments say ${charged}`)
     const grantedMsat = -one("SELECT COALESCE(SUM(balance), 0) FROM accounts WHERE kind = 'mint'")
-    return { ok: problems.length === 0, problems, accounts, movements, grantedMsat, lockedMsat }
+    return { ok: problems.length === 0, problems, accounts, movements, grantedMsat, lockedMsat, feesMsat }
   } finally {
     db.close()
   }
@@ -89,7 +94,7 @@ function checkPayments(rows: Rows, wrong: Wrong): void {
   const moved = new Map<string, string[]>()
   type Moved = { reference: string; kind: string; account: string; amount: number }
   const inOrder = `SELECT m.reference, m.kind, l.account, l.amount FROM movements m JOIN lines l ON l.movement = m.id
-    WHERE m.kind IN ('pay', 'lock', 'settle', 'release') ORDER BY m.id, l.amount`
+    WHERE m.kind IN ('pay', 'lock', 'settle', 'release') ORDER BY m.id, l.amount, l.account`
   for (const { reference, kind, account, amount } of rows<Moved>(inOrder)) {
     const list = moved.get(reference) ?? []
     list.push(`${kind} ${account} ${amount}`)
@@ -100,28 +105,34 @@ function checkPayments(rows: Rows, wrong: Wrong): void {
     payer: string
     payee: string
     amount: number
+    fees: number
     asked: number
+    received: number | null
     paid: string
     state: string
     hold: number
     preimage: string | null
   }
-  const pairs = `SELECT p.payment_hash, p.account AS payer, i.account AS payee, p.amount, i.amount AS asked,
-    p.state AS paid, i.state, i.hold, i.preimage FROM payments p LEFT JOIN invoices i ON i.payment_hash = p.payment_hash`
+  const pairs = `SELECT p.payment_hash, p.account AS payer, i.account AS payee, p.amount, p.fees, i.amount AS asked,
+    i.received, p.state AS paid, i.state, i.hold, i.preimage
+    FROM payments p LEFT JOIN invoices i ON i.payment_hash = p.payment_hash`
+  /** What a movement's lines must be: one account gives all, the others get their parts. */
+  const legs = (kind: string, from: string, ...to: readonly (readonly [string, number])[]): string[] =>
+    [[from, -to.reduce((sum, [, amount]) => sum + amount, 0)] as const, ...to]
+      .filter(([, amount]) => amount !== 0)
+      .toSorted(([a, x], [b, y]) => x - y || (a < b ? -1 : 1))
+      .map(([account, amount]) => `${kind} ${account} ${amount}`)
   for (const pair of rows<Pair>(pairs)) {
-    const { payment_hash: hash, payer, payee, amount, asked, paid, state, hold } = pair
+    const { payment_hash: hash, payer, payee, amount, fees, asked, paid, state, hold } = pair
     const expected = { pending: 'accepted', settled: 'settled', returned: 'cancelled' }[paid]
     if (state !== expected) wrong(`payment ${hash} is ${paid}, its invoice ${state}`)
-    if (amount !== asked) wrong(`payment ${hash}: ${amount} paid for an invoice of ${asked}`)
+    if ((asked !== 0 && amount !== asked) || amount !== pair.received)
+      wrong(`payment ${hash}: ${amount} paid for an invoice of ${asked} that received ${pair.received}`)
     if (state === 'settled' && !pair.preimage) wrong(`invoice ${hash} settled without a preimage`)
-    const steps = hold ? [`lock ${payer} ${-amount}`, `lock locked ${amount}`] : []
+    const steps = hold ? legs('lock', payer, ['locked', amount + fees]) : []
     if (paid === 'settled')
-      steps.push(
-        ...(hold
-          ? [`settle locked ${-amount}`, `settle ${payee} ${amount}`]
-          : [`pay ${payer} ${-amount}`, `pay ${payee} ${amount}`]),
-      )
-    if (paid === 'returned') steps.push(`release locked ${-amount}`, `release ${payer} ${amount}`)
+      steps.push(...legs(hold ? 'settle' : 'pay', hold ? 'locked' : payer, [payee, amount], ['fees', fees]))
+    if (paid === 'returned') steps.push(...legs('release', 'locked', [payer, amount + fees]))
     const found = moved.get(hash) ?? []
     if (found.join() !== steps.join()) wrong(`payment ${hash}: moved [${found}] instead of [${steps}]`)
     moved.delete(hash)
@@ -158,4 +169,16 @@ function checkSpends(rows: Rows, wrong: Wrong): void {
     if (connection.spends !== (last?.seq ?? 0))
       wrong(`connection ${client}: counts ${connection.spends} spends`)
   }
+}
+
+/** What isolated connections were given against what moved; closed accounts keep nothing. */
+function checkGiven(rows: Rows, wrong: Wrong): void {
+  type Given = { client: string; given: number; moved: number }
+  const given = `SELECT c.client, c.given, (SELECT COALESCE(SUM(l.amount), 0) FROM movements m JOIN lines l ON l.movement = m.id
+      WHERE m.reference = c.account AND m.kind IN ('isolate', 'return') AND l.account = c.account) AS moved
+    FROM connections c WHERE c.isolated = 1 AND c.parent IS NOT NULL`
+  for (const { client, given: said, moved } of rows<Given>(given))
+    if (said !== moved) wrong(`connection ${client}: given ${said}, its movements say ${moved}`)
+  for (const { id, balance } of rows<Account>('SELECT id, balance FROM accounts WHERE closed = 1'))
+    if (balance !== 0) wrong(`account ${id} is closed and still has ${balance}`)
 }

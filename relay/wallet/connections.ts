@@ -18,53 +18,73 @@ export type Encryption = 'nip44_v2' | 'nip04'
 export type Connection = Readonly<{
   client: string
   account: string
-  /** Whose budget this one's payments also count against. */
-  parent?: string
+  /** The connection that this one was cut from. */
+  source?: string
+  /** Has an account of its own; otherwise its payments count against its source's budget too. */
+  isolated: boolean
   name: string
   methods: ReadonlySet<string>
   budgetMsat?: number
   renewal: Renewal
   usedMsat: number
   periodStart: number
+  /** Isolated: what the source has given in all, less what went back. */
+  givenMsat: number
   expiresAtMs?: number
+  paused: boolean
+  revokedAtMs?: number
+  createdAtMs: number
   /** What the client's last request used. */
   encryption?: Encryption
 }>
 
 /** Allowances of allowances: more layers are refused. */
-export const MAX_LAYERS = 16
+export const MAX_LAYERS = 32
 export const MAX_CONNECTIONS_CUT = 10_000
 
-const fromRow = (row: Row): Connection => ({
+export const fromRow = (row: Row): Connection => ({
   client: String(row['client']),
   account: String(row['account']),
-  ...(row['parent'] !== null && row['isolated'] === 0 && { parent: String(row['parent'] as string) }),
+  ...(row['parent'] !== null && { source: row['parent'] as string }),
+  isolated: row['isolated'] === 1,
   name: String(row['name']),
   methods: new Set(String(row['methods']).split(' ')),
   ...(row['budget'] !== null && { budgetMsat: Number(row['budget']) }),
   renewal: row['renewal'] as Renewal,
   usedMsat: Number(row['used']),
   periodStart: Number(row['period_start']),
+  givenMsat: Number(row['given']),
   ...(row['expires_at'] !== null && { expiresAtMs: Number(row['expires_at']) }),
+  paused: row['paused'] === 1,
+  ...(row['revoked_at'] !== null && { revokedAtMs: Number(row['revoked_at']) }),
+  createdAtMs: Number(row['created_at']),
   ...(row['encryption'] !== null && { encryption: row['encryption'] as Encryption }),
 })
 
 export interface Connections {
   find(client: string): Connection | undefined
-  /** The connection and those it spends from, nearest first; empty for an unknown client. */
+  /** The connection and those whose budgets it also spends, nearest first; empty for an unknown client. */
   layers(client: string): readonly Connection[]
+  /** The connection and all that it was cut from, whether they share an account or not. */
+  lineage(connection: Connection): readonly Connection[]
   /** Remembers how a client encrypts, so that notifications are sent in the form it reads. */
   noteEncryption(client: string, encryption: Encryption): void
   /** A connection with every permission, to an account of its own. */
   open(options: { client: string; account: string; name: string; at: number }): void
   /** NIP-47 `create_connection`. Asked again with the same words it changes nothing. @throws Nip47Refusal */
   cut(parent: Connection, request: CreateConnection, at: number): void
-  /** @throws Nip47Refusal when the connection, or one it was cut from, has expired */
-  checkAlive(connection: Connection, at: number): void
+  /** `starts`: something new begins, which a pause forbids. @throws Nip47Refusal also when one it was cut from stands still */
+  checkAlive(connection: Connection, starts: boolean, at: number): void
   /** Counts a payment against every layer. @throws Nip47Refusal QUOTA_EXCEEDED, nothing counted */
   spend(connection: Connection, amount: number, reference: string, at: number): void
   /** Takes back what `spend` counted at `spentAt`, where nothing was counted in a later period. */
   unspend(client: string, amount: number, reference: string, spentAt: number): void
+  /** What was counted in the period of `at`. */
+  used(connection: Connection, at: number): number
+  /** Another renewal, from now on; what was counted in the running period counts in the new one. */
+  renew(connection: Connection, renewal: Renewal, at: number): void
+  /** Counts what went to, or came back from, an isolated connection. */
+  give(child: Connection, amount: number, at: number): void
   budget(
     connection: Connection,
     at: number,
@@ -77,13 +97,23 @@ export function createConnections(ledger: Ledger): Connections {
     const row = db.get('SELECT * FROM connections WHERE client = ?', client)
     return row && fromRow(row)
   }
-  const layersOf = (connection: Connection): Connection[] => {
-    const layers = [connection]
-    for (let next = connection.parent; next !== undefined && layers.length <= MAX_LAYERS;) {
+  const lineage = (connection: Connection): Connection[] => {
+    const found = [connection]
+    for (let next = connection.source; next !== undefined && found.length <= MAX_LAYERS;) {
       const layer = find(next)
       if (!layer) break
+      found.push(layer)
+      next = layer.source
+    }
+    return found
+  }
+  const layersOf = (connection: Connection): Connection[] => {
+    const layers = [connection]
+    for (let last = connection; !last.isolated && last.source !== undefined && layers.length <= MAX_LAYERS;) {
+      const layer = find(last.source)
+      if (!layer) break
       layers.push(layer)
-      next = layer.parent
+      last = layer
     }
     return layers
   }
@@ -122,13 +152,18 @@ export function createConnections(ledger: Ledger): Connections {
       ...[row.client, row.account, row.parent, row.isolated ? 1 : 0, row.name, row.methods.join(' ')],
       ...[row.budget, row.renewal, periodStart(row.renewal, row.at), row.expiresAt, row.request, row.at],
     )
-  const checkAlive = (connection: Connection, at: number): void => {
-    for (const { expiresAtMs, name } of layersOf(connection))
+  const checkAlive = (connection: Connection, starts: boolean, at: number): void => {
+    for (const { expiresAtMs, revokedAtMs, paused, name } of lineage(connection)) {
+      if (revokedAtMs !== undefined)
+        throw new Nip47Refusal('UNAUTHORIZED', `The connection "${name}" was revoked. Ask for a new one.`)
       if (expiresAtMs !== undefined && expiresAtMs <= at)
         throw new Nip47Refusal(
           'UNAUTHORIZED',
           `The connection "${name}" expired on ${new Date(expiresAtMs).toISOString()}. Ask for a new one.`,
         )
+      if (paused && starts)
+        throw new Nip47Refusal('RESTRICTED', `The connection "${name}" is paused by whoever made it.`)
+    }
   }
   const spend = (connection: Connection, amount: number, reference: string, at: number): void => {
     const layers = layersOf(connection)
@@ -168,7 +203,7 @@ export function createConnections(ledger: Ledger): Connections {
         'OTHER',
         'An isolated connection has a balance of its own, which cannot renew itself.',
       )
-    if (!request.isolated && layersOf(parent).length >= MAX_LAYERS)
+    if (lineage(parent).length >= MAX_LAYERS)
       throw new Nip47Refusal('OTHER', `No more than ${MAX_LAYERS} allowances can be cut from one another.`)
     const siblings = db.get('SELECT COUNT(*) AS n FROM connections WHERE parent = ?', parent.client)
     if (Number(siblings?.['n']) >= MAX_CONNECTIONS_CUT)
@@ -178,11 +213,6 @@ export function createConnections(ledger: Ledger): Connections {
     if (request.isolated) {
       account = `person:${request.pubkey}`
       ledger.openAccount({ id: account, name: request.name, parent: parent.account, at })
-      const amount = request.max_amount ?? 0
-      if (amount > 0) {
-        spend(parent, amount, account, at)
-        ledger.move({ kind: 'isolate', reference: account, from: parent.account, to: account, amount, at })
-      }
     }
     insert({
       client: request.pubkey,
@@ -197,10 +227,42 @@ export function createConnections(ledger: Ledger): Connections {
       request: words,
       at,
     })
+    const child = request.isolated && find(request.pubkey)
+    if (child && request.max_amount) give(child, request.max_amount, at)
+  }
+  const give = (child: Connection, amount: number, at: number): void => {
+    const source = child.source === undefined ? undefined : find(child.source)
+    if (!source || amount === 0) return
+    const { account } = child
+    if (amount > 0) {
+      spend(source, amount, account, at)
+      ledger.move({ kind: 'isolate', reference: account, from: source.account, to: account, amount, at })
+    } else {
+      ledger.move({
+        kind: 'return',
+        reference: account,
+        from: account,
+        to: source.account,
+        amount: -amount,
+        at,
+      })
+      giveBack(source, -amount, account, at)
+    }
+    db.run('UPDATE connections SET given = given + ? WHERE client = ?', amount, child.client)
+  }
+  /** What came back may be spent again, except from a budget whose period it was not counted in for sure. */
+  const giveBack = (source: Connection, amount: number, reference: string, at: number): void => {
+    for (const layer of layersOf(source)) {
+      const back = layer.renewal === 'never' ? Math.min(amount, usedNow(layer, at)) : 0
+      if (back > 0) count(layer, -back, reference, at)
+    }
   }
 
   return {
     find,
+    lineage,
+    used: usedNow,
+    give,
     layers: (client) => {
       const connection = find(client)
       return connection ? layersOf(connection) : []
@@ -218,9 +280,20 @@ export function createConnections(ledger: Ledger): Connections {
     unspend: (client, amount, reference, spentAt) => {
       const connection = find(client)
       if (!connection) return
-      for (const layer of layersOf(connection))
-        if (periodStart(layer.renewal, spentAt) === layer.periodStart)
-          count(layer, -amount, reference, spentAt)
+      for (const layer of layersOf(connection)) {
+        const back = Math.min(amount, layer.usedMsat)
+        if (back > 0 && periodStart(layer.renewal, spentAt) === layer.periodStart)
+          count(layer, -back, reference, spentAt)
+      }
+    },
+    renew: (connection, renewal, at) => {
+      const { client } = connection
+      const [used, period] = [usedNow(connection, at), periodStart(renewal, at)]
+      db.run('UPDATE connections SET renewal = ? WHERE client = ?', renewal, client)
+      if (period === connection.periodStart) return
+      db.run('UPDATE connections SET used = 0, period_start = ? WHERE client = ?', period, client)
+      const renewed = find(client)
+      if (renewed && used > 0) count(renewed, used, 'renewal', at)
     },
     budget: (connection, at) => {
       if (connection.budgetMsat === undefined) return undefined

@@ -9,6 +9,7 @@ import type { SecretKey } from '../../web/core/nostr/event.ts'
 import { serveConnection } from '../nostr/connection.ts'
 import { createNostrCore, type NostrCore } from '../nostr/relay.ts'
 import { openEventStore } from '../nostr/store.ts'
+import type { Limits } from './limits.ts'
 import { createWalletService, type WalletLog, type WalletService } from './service.ts'
 
 export const silent: WalletLog = {
@@ -30,7 +31,15 @@ export type TestService = {
 
 /** `dataDir` and `secret` given: the same service, started again. */
 export async function startService(
-  options: { holdLimitMs?: number; dataDir?: string; secret?: SecretKey; log?: WalletLog } = {},
+  options: {
+    holdLimitMs?: number
+    dataDir?: string
+    secret?: SecretKey
+    log?: WalletLog
+    feePpm?: number
+    limits?: Limits
+    schedule?: (run: () => void) => void
+  } = {},
 ): Promise<TestService> {
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'satpatch-wallet-'))
   let offset = 0
@@ -54,7 +63,11 @@ export async function startService(
     money: 'sandbox:test',
     log: options.log ?? silent,
     now,
+    // Answers come before `send` returns, unless a test wants them as they come in life.
+    schedule: options.schedule ?? ((run) => run()),
     ...(options.holdLimitMs !== undefined && { holdLimitMs: options.holdLimitMs }),
+    ...(options.feePpm !== undefined && { feePpm: options.feePpm }),
+    ...(options.limits && { limits: options.limits }),
   })
   return {
     ...{ wallet, core, url, dataDir, now },

@@ -7,8 +7,10 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { fromHex, sha256Hex } from '../../web/core/bytes.ts'
 import { METHODS, Nip47Refusal, type Method } from '../../web/core/wallet/nip47.ts'
 import { audit } from './audit.ts'
+import { sandboxBackend } from './backend.ts'
 import { createConnections } from './connections.ts'
 import { MINT, openLedger } from './ledger.ts'
+import { createManaging } from './managing.ts'
 import { execute, type MethodContext } from './methods.ts'
 import { createPayments } from './payments.ts'
 
@@ -17,18 +19,17 @@ afterAll(() => rmSync(root, { recursive: true, force: true }))
 let files = 0
 
 /** The wallet without Nostr, on a clock of its own. */
-function bench() {
+function bench(feePpm = 0) {
   const path = join(root, `${++files}.sqlite`)
   const ledger = openLedger(path)
   ledger.db.run('PRAGMA synchronous = OFF')
   const connections = createConnections(ledger)
-  const payments = createPayments({
-    ...{ ledger, connections, money: 'sandbox:test' as const },
-    ...{ nodeSecret: new Uint8Array(32).fill(1), holdLimitMs: 50_000 },
-  })
+  const backend = sandboxBackend({ money: 'sandbox:test', nodeSecret: new Uint8Array(32).fill(1), feePpm })
+  const managing = createManaging({ ledger, connections, feePpm })
+  const payments = createPayments({ ledger, connections, backend, holdLimitMs: 50_000 })
   const context: MethodContext = {
-    ...{ ledger, connections, payments, money: 'sandbox:test' },
-    ...{ walletPubkey: 'aa'.repeat(32), nodePubkey: '02' + 'aa'.repeat(32), relays: () => [] },
+    ...{ ledger, connections, managing, payments, backend },
+    ...{ walletPubkey: 'aa'.repeat(32), relays: () => [] },
   }
   let at = Date.UTC(2026, 0, 15, 23, 59)
   const clients: string[] = []
@@ -204,7 +205,7 @@ describe('the ledger', () => {
     const { ledger, path } = bench()
     ledger.db.run("UPDATE meta SET value = '99'")
     ledger.close()
-    expect(() => openLedger(path)).toThrow(/format 99, this program reads 1/)
+    expect(() => openLedger(path)).toThrow(/format 99, this program reads 2/)
   })
 })
 

@@ -1,16 +1,18 @@
 /** NIP-47's methods over the ledger: parameters parsed, answered or refused. No network, no encryption. */
 import * as v from 'valibot'
 import { peekInvoice } from '../../web/core/money/bolt11.ts'
-import type { Money } from '../../web/core/money/msat.ts'
 import * as nip47 from '../../web/core/wallet/nip47.ts'
 import { METHODS, Nip47Refusal, NOTIFICATIONS, type Method } from '../../web/core/wallet/nip47.ts'
+import type { Backend } from './backend.ts'
 import type { Connection, Connections } from './connections.ts'
 import type { Ledger } from './ledger.ts'
+import type { Managing } from './managing.ts'
 import type { Outcome, Payments } from './payments.ts'
 
 /** `waiting`: the answer comes when the locked payment is decided. */
 export type Answer = { tag: 'result'; result: unknown } | { tag: 'waiting'; paymentHash: string }
-export type Done = Outcome & { answer: Answer }
+/** `changed`: connections whose makers and holders are to hear of it. */
+export type Done = Outcome & { answer: Answer; changed?: readonly string[] }
 
 /** These change something: each request is executed once, whatever is replayed. */
 export const CHANGES: ReadonlySet<Method> = new Set<Method>([
@@ -20,6 +22,16 @@ export const CHANGES: ReadonlySet<Method> = new Set<Method>([
   'settle_hold_invoice',
   'cancel_hold_invoice',
   'create_connection',
+  'update_connection',
+  'delete_connection',
+])
+/** These begin something, so they rest while a connection is paused. */
+const STARTS: ReadonlySet<Method> = new Set<Method>([
+  'pay_invoice',
+  'pay_keysend',
+  'make_invoice',
+  'make_hold_invoice',
+  'create_connection',
 ])
 
 /** Largest answer in bytes: with encryption and base64 it stays below a relay's 64 KiB message. */
@@ -28,11 +40,11 @@ export const MAX_RESULT_BYTES = 40_000
 export type MethodContext = Readonly<{
   ledger: Ledger
   connections: Connections
+  managing: Managing
   payments: Payments
-  money: Money
-  /** The service's Nostr key, and of the node that signs invoices. */
+  backend: Backend
+  /** The service's Nostr key. */
   walletPubkey: string
-  nodePubkey: string
   relays: () => readonly string[]
 }>
 
@@ -52,11 +64,11 @@ export function execute(
   params: Record<string, unknown>,
   at: number,
 ): Done {
-  const { ledger, connections, payments } = context
+  const { ledger, connections, managing, payments } = context
   const { account } = connection
   if (!connection.methods.has(method))
     throw new Nip47Refusal('RESTRICTED', `The connection "${connection.name}" may not ${method}.`)
-  connections.checkAlive(connection, at)
+  connections.checkAlive(connection, STARTS.has(method), at)
   switch (method) {
     case 'get_info':
       return result(getInfo(context, connection))
@@ -75,8 +87,8 @@ export function execute(
     }
     case 'pay_invoice': {
       const { invoice, amount } = parse(nip47.payInvoiceParams, params)
-      const { paymentHash, preimage, ...outcome } = payments.pay(connection, invoice, amount, at)
-      if (preimage !== undefined) return result({ preimage, fees_paid: 0 }, outcome)
+      const { paymentHash, preimage, fees, ...outcome } = payments.pay(connection, invoice, amount, at)
+      if (preimage !== undefined) return result({ preimage, fees_paid: fees }, outcome)
       return { ...outcome, answer: { tag: 'waiting', paymentHash } }
     }
     case 'make_invoice': {
@@ -118,14 +130,27 @@ export function execute(
         transactions.splice(Math.floor(transactions.length * 0.8))
       return result({ transactions })
     }
-    case 'create_connection':
-      connections.cut(connection, parse(nip47.createConnectionParams, params), at)
-      return result({ wallet_pubkey: context.walletPubkey, relays: context.relays() })
+    case 'create_connection': {
+      const request = parse(nip47.createConnectionParams, params)
+      connections.cut(connection, request, at)
+      const made = { wallet_pubkey: context.walletPubkey, relays: context.relays() }
+      return { ...result(made), changed: [request.pubkey] }
+    }
     case 'list_connections':
-    case 'update_connection':
-    case 'delete_connection':
+      return result(managing.list(connection, parse(nip47.listConnectionsParams, params), at))
+    case 'update_connection': {
+      const request = parse(nip47.updateConnectionParams, params)
+      const state = managing.update(connection, request, at)
+      return { ...result(state), changed: [request.pubkey, ...managing.below(request.pubkey)] }
+    }
+    case 'delete_connection': {
+      const { pubkey } = parse(nip47.deleteConnectionParams, params)
+      const below = managing.below(pubkey)
+      managing.revoke(connection, pubkey, at)
+      return { ...result({}), changed: [pubkey, ...below] }
+    }
     case 'pay_keysend':
-      throw new Nip47Refusal('NOT_IMPLEMENTED', `This wallet does not do ${method}.`)
+      throw new Nip47Refusal('NOT_IMPLEMENTED', 'Play money has no nodes to send to; pay an invoice.')
     default:
       return method satisfies never
   }
@@ -133,15 +158,15 @@ export function execute(
 
 function getInfo(context: MethodContext, connection: Connection): unknown {
   return {
-    alias: `Satpatch play money: ${connection.name}`,
+    alias: `${context.backend.alias}: ${connection.name}`,
     color: '#000000',
-    pubkey: context.nodePubkey,
-    network: 'regtest',
+    pubkey: context.backend.pubkey,
+    network: context.backend.network,
     block_height: 0,
     block_hash: '0'.repeat(64),
     methods: METHODS.filter((method) => connection.methods.has(method)),
     notifications: NOTIFICATIONS,
-    satpatch: { money: context.money, preimage_invoices: true, isolated: true },
+    satpatch: { money: context.backend.money, preimage_invoices: true, isolated: true },
   }
 }
 

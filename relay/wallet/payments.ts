@@ -7,25 +7,29 @@ import { sha256Hex, fromHex, toHex, type Sha256Hex } from '../../web/core/bytes.
 import {
   DEFAULT_EXPIRY_SECONDS,
   decodeInvoice,
-  encodeInvoice,
   explainRefusal,
   MAX_DESCRIPTION_BYTES,
   peekInvoice,
   prefixOf,
 } from '../../web/core/money/bolt11.ts'
-import type { Money, Msat } from '../../web/core/money/msat.ts'
+import type { Msat } from '../../web/core/money/msat.ts'
 import { MAX_LIST, Nip47Refusal, type NotificationType } from '../../web/core/wallet/nip47.ts'
+import type { Backend } from './backend.ts'
 import type { Connection, Connections } from './connections.ts'
 import type { Row } from './database.ts'
+import { feeOf } from './fee.ts'
 import { LOCKED, type Ledger } from './ledger.ts'
+import { tellInvoice, tellPayment, type Invoice, type Payment, type Told } from './telling.ts'
 
-/** NIP-47's transaction object, as it is sent. */
-export type Told = Record<string, string | number>
+const DEFAULT_LIST = 50
+/** A page further back than this is empty: `until` reaches it at less cost. */
+const MAX_OFFSET = 100_000
+
 /** For the connection that paid, or made the invoice, and those that it was cut from. */
 export type Notice = Readonly<{ client: string; type: NotificationType; transaction: Told }>
 /** What a change leads to: people to tell, and payments that were waited for. */
 export type Outcome = Readonly<{ notices: readonly Notice[]; decided: readonly Decided[] }>
-export type Decided = Readonly<{ paymentHash: string; preimage?: string }>
+export type Decided = Readonly<{ paymentHash: string; preimage?: string; fees: number }>
 
 export type NewInvoice = Readonly<{
   amount: number
@@ -38,39 +42,10 @@ export type NewInvoice = Readonly<{
   paymentHash?: string | undefined
 }>
 
-type Invoice = {
-  payment_hash: string
-  account: string
-  client: string
-  bolt11: string
-  amount: number
-  description: string
-  description_hash: string | null
-  preimage: string | null
-  hold: number
-  state: 'open' | 'accepted' | 'settled' | 'cancelled'
-  created_at: number
-  expires_at: number
-  settled_at: number | null
-  settle_by: number | null
-}
-type Payment = {
-  payment_hash: string
-  account: string
-  client: string
-  amount: number
-  fees: number
-  state: 'pending' | 'settled' | 'returned'
-  created_at: number
-  settled_at: number | null
-}
-
 export type PaymentOptions = Readonly<{
   ledger: Ledger
   connections: Connections
-  money: Money
-  /** Signs invoices. */
-  nodeSecret: Uint8Array
+  backend: Backend
   holdLimitMs: number
 }>
 
@@ -82,7 +57,7 @@ export interface Payments {
     text: string,
     amount: number | undefined,
     at: number,
-  ): Outcome & { paymentHash: string; preimage?: string }
+  ): Outcome & { paymentHash: string; preimage?: string; fees?: number }
   settle(account: string, preimage: string, at: number): Outcome
   cancel(account: string, paymentHash: string, at: number): Outcome
   lookUp(account: string, paymentHash: string, at: number): Told | undefined
@@ -101,26 +76,16 @@ export type ListOptions = Readonly<{
   type?: 'incoming' | 'outgoing' | undefined
 }>
 
-export function createPayments({
-  ledger,
-  connections,
-  money,
-  nodeSecret,
-  holdLimitMs,
-}: PaymentOptions): Payments {
+export function createPayments({ ledger, connections, backend, holdLimitMs }: PaymentOptions): Payments {
   const { db } = ledger
-  const prefix = prefixOf(money)
+  const prefix = prefixOf(backend.money)
   const invoiceOf = (hash: string): Invoice | undefined =>
     db.get('SELECT * FROM invoices WHERE payment_hash = ?', hash) as Invoice | undefined
   const paymentOf = (hash: string): Payment | undefined =>
     db.get('SELECT * FROM payments WHERE payment_hash = ?', hash) as Payment | undefined
   const notice = (type: NotificationType, invoice: Invoice, payment: Payment, at: number): Notice =>
     type === 'payment_sent'
-      ? {
-          client: payment.client,
-          type,
-          transaction: tellPayment({ ...invoice, ...paymentFields(payment) }),
-        }
+      ? { client: payment.client, type, transaction: tellPayment(invoice, payment) }
       : { client: invoice.client, type, transaction: tellInvoice(invoice, at) }
   const failed = (message: string): Nip47Refusal => new Nip47Refusal('PAYMENT_FAILED', message)
 
@@ -153,22 +118,20 @@ export function createPayments({
       )
     }
     const expirySeconds = request.expirySeconds ?? DEFAULT_EXPIRY_SECONDS
-    const bolt11 = encodeInvoice(
-      {
-        prefix,
-        amount: request.amount as Msat,
-        paymentHash: hash as Sha256Hex,
-        paymentSecret: toHex(randomBytes(32)),
-        description: request.descriptionHash ? { hash: request.descriptionHash as Sha256Hex } : description,
-        createdAtMs: at,
-        expirySeconds,
-      },
-      nodeSecret,
-    )
+    const bolt11 = backend.sign({
+      prefix,
+      ...(request.amount > 0 && { amount: request.amount as Msat }),
+      paymentHash: hash as Sha256Hex,
+      paymentSecret: toHex(randomBytes(32)),
+      description: request.descriptionHash ? { hash: request.descriptionHash as Sha256Hex } : description,
+      createdAtMs: at,
+      expirySeconds,
+    })
     const expiresAt = (Math.floor(at / 1000) + expirySeconds) * 1000
     db.run(
       `INSERT INTO invoices (payment_hash, account, client, bolt11, amount, description, description_hash, preimage, hold, state,
-         created_at, expires_at, settled_at, settle_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, NULL, NULL)`,
+         created_at, expires_at, settled_at, settle_by, received)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, NULL, NULL, NULL)`,
       ...[
         hash,
         account,
@@ -210,7 +173,7 @@ export function createPayments({
     const sent: Payment = { ...payment, state: 'settled', settled_at: at }
     return {
       notices: [notice('payment_received', paid, sent, at), notice('payment_sent', paid, sent, at)],
-      decided: [{ paymentHash: invoice.payment_hash, preimage }],
+      decided: [{ paymentHash: invoice.payment_hash, preimage, fees: payment.fees }],
     }
   }
   const release = (invoice: Invoice, at: number): Outcome => {
@@ -218,11 +181,22 @@ export function createPayments({
     db.run("UPDATE invoices SET state = 'cancelled', settled_at = NULL WHERE payment_hash = ?", hash)
     const payment = paymentOf(hash)
     if (payment?.state !== 'pending') return { notices: [], decided: [] }
-    const { account, client, amount, created_at } = payment
+    const { account, client, created_at } = payment
+    const amount = payment.amount + payment.fees
     db.run("UPDATE payments SET state = 'returned' WHERE payment_hash = ?", hash)
     ledger.move({ kind: 'release', reference: hash, from: LOCKED, to: account, amount, at })
     connections.unspend(client, amount, hash, created_at)
-    return { notices: [], decided: [{ paymentHash: hash }] }
+    return { notices: [], decided: [{ paymentHash: hash, fees: 0 }] }
+  }
+
+  /** What is to be paid: the invoice's amount, or the payer's where it has none. */
+  const amountOf = (invoice: Invoice, asked: number | undefined): number => {
+    const { amount } = invoice
+    if (amount === 0 && !asked)
+      throw new Nip47Refusal('OTHER', 'The invoice has no amount: say how much to pay. Nothing was paid.')
+    if (amount !== 0 && asked !== undefined && asked !== amount)
+      throw new Nip47Refusal('OTHER', `The invoice is over ${amount} msat, not ${asked}; nothing was paid.`)
+    return amount === 0 ? (asked ?? 0) : amount
   }
 
   const held = (account: string, hash: string): Invoice => {
@@ -237,44 +211,43 @@ export function createPayments({
 
     pay(connection, text, asked, at) {
       const invoice = readOwn(text)
-      const { payment_hash: hash, amount } = invoice
-      if (asked !== undefined && asked !== amount)
-        throw new Nip47Refusal('OTHER', `The invoice is over ${amount} msat, not ${asked}; nothing was paid.`)
+      const { payment_hash: hash } = invoice
+      const { account, client } = connection
+      const amount = amountOf(invoice, asked)
       const earlier = paymentOf(hash)
-      if (earlier?.state === 'pending' && earlier.account === connection.account)
+      if (earlier?.state === 'pending' && earlier.account === account)
         return { paymentHash: hash, notices: [], decided: [] }
       if (earlier)
         throw failed('This invoice has been paid already; nothing was paid now. Look it up for its preimage.')
       if (invoice.state !== 'open') throw failed('The seller has cancelled this invoice; nothing was paid.')
       if (invoice.expires_at <= at)
         throw failed('This invoice has expired; nothing was paid. Ask for a new one.')
-      if (invoice.account === connection.account)
-        throw failed('A wallet cannot pay its own invoice; nothing was paid.')
+      if (invoice.account === account) throw failed('A wallet cannot pay its own invoice; nothing was paid.')
 
-      connections.spend(connection, amount, hash, at)
-      const to = invoice.hold ? LOCKED : invoice.account
-      ledger.move({
-        kind: invoice.hold ? 'lock' : 'pay',
-        reference: hash,
-        from: connection.account,
-        to,
-        amount,
-        at,
-      })
+      const fees = feeOf(amount, backend.feePpm)
+      connections.spend(connection, amount + fees, hash, at)
+      const movement = { reference: hash, from: account, at }
+      if (invoice.hold) ledger.move({ ...movement, kind: 'lock', to: LOCKED, amount: amount + fees })
+      else ledger.move({ ...movement, kind: 'pay', to: invoice.account, amount, fee: fees })
+      const payment: Payment = {
+        ...{ payment_hash: hash, account, client, amount, fees },
+        ...{ state: 'pending', created_at: at, settled_at: null },
+      }
       db.run(
         `INSERT INTO payments (payment_hash, account, client, amount, fees, state, created_at, settled_at)
-         VALUES (?, ?, ?, ?, 0, 'pending', ?, NULL)`,
-        ...[hash, connection.account, connection.client, amount, at],
+         VALUES (?, ?, ?, ?, ?, 'pending', ?, NULL)`,
+        ...[hash, account, client, amount, fees, at],
       )
-      const payment = paymentOf(hash) as Payment
+      db.run('UPDATE invoices SET received = ? WHERE payment_hash = ?', amount, hash)
+      const taken: Invoice = { ...invoice, received: amount }
       if (!invoice.hold && invoice.preimage) {
         const { preimage } = invoice
-        const { notices } = settleInvoice(invoice, payment, preimage, at)
-        return { paymentHash: hash, preimage, notices, decided: [] }
+        const { notices } = settleInvoice(taken, payment, preimage, at)
+        return { paymentHash: hash, preimage, fees, notices, decided: [] }
       }
       const settleBy = at + holdLimitMs
       db.run("UPDATE invoices SET state = 'accepted', settle_by = ? WHERE payment_hash = ?", settleBy, hash)
-      const accepted: Invoice = { ...invoice, state: 'accepted', settle_by: settleBy }
+      const accepted: Invoice = { ...taken, state: 'accepted', settle_by: settleBy }
       return {
         paymentHash: hash,
         notices: [notice('hold_invoice_accepted', accepted, payment, at)],
@@ -293,8 +266,9 @@ export function createPayments({
           'OTHER',
           'The time to settle this invoice is over; the payer has the sats back.',
         )
-      const { amount } = payment
-      ledger.move({ kind: 'settle', reference: invoice.payment_hash, from: LOCKED, to: account, amount, at })
+      const { amount, fees: fee } = payment
+      const reference = invoice.payment_hash
+      ledger.move({ kind: 'settle', reference, from: LOCKED, to: account, amount, fee, at })
       return settleInvoice(invoice, payment, preimage, at)
     },
 
@@ -310,29 +284,30 @@ export function createPayments({
       if (!invoice) return undefined
       if (invoice.account === account) return tellInvoice(invoice, at)
       const payment = paymentOf(hash)
-      return payment?.account === account ? tellPayment({ ...invoice, ...paymentFields(payment) }) : undefined
+      return payment?.account === account ? tellPayment(invoice, payment) : undefined
     },
 
     list(account, options, at) {
+      const limit = Math.min(options.limit ?? DEFAULT_LIST, MAX_LIST)
+      const offset = Math.min(options.offset ?? 0, MAX_OFFSET)
       const [from, until] = [(options.from ?? 0) * 1000, (options.until ?? 2 ** 40) * 1000 + 999]
-      const limit = Math.min(options.limit ?? 50, MAX_LIST)
-      const offset = Math.min(options.offset ?? 0, Number.MAX_SAFE_INTEGER)
-      const incoming = options.unpaid ? '' : "AND state = 'settled'"
-      const outgoing = options.unpaid ? '' : "AND p.state = 'settled'"
-      const parts: string[] = []
-      if (options.type !== 'outgoing')
-        parts.push(`SELECT 'incoming' AS side, i.payment_hash AS hash, i.created_at AS at FROM invoices i
-          WHERE account = ? AND created_at BETWEEN ? AND ? ${incoming}`)
-      if (options.type !== 'incoming')
-        parts.push(`SELECT 'outgoing' AS side, p.payment_hash AS hash, p.created_at AS at FROM payments p
-          WHERE account = ? AND created_at BETWEEN ? AND ? ${outgoing}`)
-      const sql = `${parts.join(' UNION ALL ')} ORDER BY at DESC, hash LIMIT ? OFFSET ?`
-      const rows = db.all(sql, ...parts.flatMap(() => [account, from, until]), limit, offset)
-      return rows.flatMap(({ side, hash }: Row) => {
+      const decided = options.unpaid ? '' : "AND state = 'settled'"
+      // The newest of each side come in order from an index, so the cost does not grow with what was before.
+      const side = (table: 'invoices' | 'payments'): Row[] =>
+        db.all(
+          `SELECT payment_hash AS hash, created_at AS at, '${table}' AS side FROM ${table}
+           WHERE account = ? AND created_at BETWEEN ? AND ? ${decided} ORDER BY created_at DESC LIMIT ?`,
+          ...[account, from, until, limit + offset],
+        )
+      const rows = [
+        ...(options.type === 'outgoing' ? [] : side('invoices')),
+        ...(options.type === 'incoming' ? [] : side('payments')),
+      ].toSorted((a, b) => Number(b['at']) - Number(a['at']))
+      return rows.slice(offset, offset + limit).flatMap(({ side, hash }) => {
         const invoice = invoiceOf(String(hash))
-        const payment = side === 'outgoing' ? paymentOf(String(hash)) : undefined
+        const payment = side === 'payments' ? paymentOf(String(hash)) : undefined
         if (!invoice) return []
-        return [payment ? tellPayment({ ...invoice, ...paymentFields(payment) }) : tellInvoice(invoice, at)]
+        return [payment ? tellPayment(invoice, payment) : tellInvoice(invoice, at)]
       })
     },
 
@@ -351,48 +326,3 @@ export function createPayments({
     },
   }
 }
-
-const seconds = (ms: number): number => Math.floor(ms / 1000)
-
-type PaymentFields = { paid: Payment['state']; fees: number; paidAt: number; settled_at: number | null }
-const paymentFields = ({ state, fees, created_at, settled_at }: Payment): PaymentFields => ({
-  ...{ paid: state, fees, paidAt: created_at, settled_at },
-})
-
-function tellInvoice(invoice: Invoice, at: number): Told {
-  const { state } = invoice
-  const unpaid = invoice.expires_at <= at ? 'expired' : 'pending'
-  const told = { open: unpaid, accepted: 'accepted', settled: 'settled', cancelled: 'failed' }[state]
-  return {
-    type: 'incoming',
-    state: told,
-    ...common(invoice),
-    fees_paid: 0,
-    created_at: seconds(invoice.created_at),
-    ...(state === 'accepted' &&
-      invoice.settle_by !== null && { settle_deadline: seconds(invoice.settle_by) }),
-  }
-}
-
-function tellPayment(payment: Invoice & PaymentFields): Told {
-  return {
-    type: 'outgoing',
-    state: { pending: 'pending', settled: 'settled', returned: 'failed' }[payment.paid],
-    ...common(payment),
-    fees_paid: payment.fees,
-    created_at: seconds(payment.paidAt),
-    ...(payment.paid === 'pending' &&
-      payment.settle_by !== null && { settle_deadline: seconds(payment.settle_by) }),
-  }
-}
-
-const common = (invoice: Invoice): Told => ({
-  invoice: invoice.bolt11,
-  description: invoice.description,
-  ...(invoice.description_hash !== null && { description_hash: invoice.description_hash }),
-  ...(invoice.settled_at !== null && invoice.preimage !== null && { preimage: invoice.preimage }),
-  payment_hash: invoice.payment_hash,
-  amount: invoice.amount,
-  expires_at: seconds(invoice.expires_at),
-  ...(invoice.settled_at !== null && { settled_at: seconds(invoice.settled_at) }),
-})

@@ -2,20 +2,23 @@
  * The wallet's tables. SQLite and PostgreSQL both take this text. Amounts are msat, times Unix milliseconds.
  * Balances, sequence numbers and `used` are running values, written with the line that changes them.
  */
-export const SCHEMA_VERSION = 1
+export const SCHEMA_VERSION = 2
 
 export const SCHEMA = `
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 -- kind: person | mint (where play money comes from: negative by design) | locked (what unsettled holds hold)
+-- | fees (routing fees), closed: what comes in goes on to the parent
 CREATE TABLE IF NOT EXISTS accounts (
   id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, parent TEXT,
-  balance BIGINT NOT NULL, lines BIGINT NOT NULL, created_at BIGINT NOT NULL,
+  balance BIGINT NOT NULL, lines BIGINT NOT NULL, created_at BIGINT NOT NULL, closed BIGINT NOT NULL DEFAULT 0,
   CHECK (balance >= 0 OR kind = 'mint'));
 
--- kind: grant | isolate | pay | lock | settle | release, reference: payment hash or account
+-- kind: grant | isolate | return | pay | lock | settle | release, reference: payment hash or account
 CREATE TABLE IF NOT EXISTS movements (
   id BIGINT PRIMARY KEY, kind TEXT NOT NULL, reference TEXT NOT NULL, at BIGINT NOT NULL);
+
+CREATE INDEX IF NOT EXISTS movements_given ON movements (reference) WHERE kind IN ('isolate', 'return');
 
 CREATE TABLE IF NOT EXISTS lines (
   account TEXT NOT NULL, seq BIGINT NOT NULL, movement BIGINT NOT NULL, amount BIGINT NOT NULL,
@@ -24,7 +27,8 @@ CREATE TABLE IF NOT EXISTS lines (
 CREATE TABLE IF NOT EXISTS connections (
   client TEXT PRIMARY KEY, account TEXT NOT NULL, parent TEXT, isolated BIGINT NOT NULL, name TEXT NOT NULL,
   methods TEXT NOT NULL, budget BIGINT, renewal TEXT NOT NULL, used BIGINT NOT NULL, period_start BIGINT NOT NULL,
-  spends BIGINT NOT NULL, expires_at BIGINT, encryption TEXT, request TEXT NOT NULL, created_at BIGINT NOT NULL);
+  spends BIGINT NOT NULL, expires_at BIGINT, encryption TEXT, request TEXT NOT NULL, created_at BIGINT NOT NULL,
+  given BIGINT NOT NULL DEFAULT 0, paused BIGINT NOT NULL DEFAULT 0, revoked_at BIGINT);
 CREATE INDEX IF NOT EXISTS connections_parent ON connections (parent);
 
 -- what counted against a connection's budget, negative when a locked payment came back
@@ -32,19 +36,22 @@ CREATE TABLE IF NOT EXISTS spends (
   client TEXT NOT NULL, seq BIGINT NOT NULL, reference TEXT NOT NULL, amount BIGINT NOT NULL,
   period_start BIGINT NOT NULL, used BIGINT NOT NULL, PRIMARY KEY (client, seq));
 
--- state: open | accepted | settled | cancelled
+-- state: open | accepted | settled | cancelled, amount 0: the payer chooses, received says what was locked or paid
 CREATE TABLE IF NOT EXISTS invoices (
   payment_hash TEXT PRIMARY KEY, account TEXT NOT NULL, client TEXT NOT NULL, bolt11 TEXT NOT NULL, amount BIGINT NOT NULL,
   description TEXT NOT NULL, description_hash TEXT, preimage TEXT, hold BIGINT NOT NULL, state TEXT NOT NULL,
-  created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, settled_at BIGINT, settle_by BIGINT);
+  created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, settled_at BIGINT, settle_by BIGINT, received BIGINT);
 CREATE INDEX IF NOT EXISTS invoices_account ON invoices (account, created_at);
+CREATE INDEX IF NOT EXISTS invoices_settled ON invoices (account, created_at) WHERE state = 'settled';
 CREATE INDEX IF NOT EXISTS invoices_held ON invoices (settle_by) WHERE state = 'accepted';
 
--- state: pending | settled | returned
+-- state: pending | settled | returned, fees: charged on top of the amount, locked with it
 CREATE TABLE IF NOT EXISTS payments (
   payment_hash TEXT PRIMARY KEY, account TEXT NOT NULL, client TEXT NOT NULL, amount BIGINT NOT NULL,
   fees BIGINT NOT NULL, state TEXT NOT NULL, created_at BIGINT NOT NULL, settled_at BIGINT);
 CREATE INDEX IF NOT EXISTS payments_account ON payments (account, created_at);
+CREATE INDEX IF NOT EXISTS payments_settled ON payments (account, created_at) WHERE state = 'settled';
+CREATE INDEX IF NOT EXISTS payments_pending ON payments (account) WHERE state = 'pending';
 
 -- requests that changed something, each executed once, response is null while a hold decides
 CREATE TABLE IF NOT EXISTS requests (
@@ -53,3 +60,20 @@ CREATE TABLE IF NOT EXISTS requests (
 CREATE INDEX IF NOT EXISTS requests_at ON requests (at);
 CREATE INDEX IF NOT EXISTS requests_waiting ON requests (payment_hash) WHERE response IS NULL;
 `
+
+/** From each version to the next; then `SCHEMA` adds what is new as a whole. */
+export const MIGRATIONS: Readonly<Record<number, readonly string[]>> = {
+  1: [
+    'ALTER TABLE accounts ADD COLUMN closed BIGINT NOT NULL DEFAULT 0',
+    'ALTER TABLE connections ADD COLUMN given BIGINT NOT NULL DEFAULT 0',
+    'ALTER TABLE connections ADD COLUMN paused BIGINT NOT NULL DEFAULT 0',
+    'ALTER TABLE connections ADD COLUMN revoked_at BIGINT',
+    'ALTER TABLE invoices ADD COLUMN received BIGINT',
+    "UPDATE invoices SET received = amount WHERE state IN ('accepted', 'settled')",
+    `UPDATE connections SET methods = methods || ' list_connections update_connection delete_connection'
+     WHERE methods LIKE '%create_connection%'`,
+    `UPDATE connections SET given = (SELECT COALESCE(SUM(amount), 0) FROM lines JOIN movements ON movements.id = movement
+       WHERE kind = 'isolate' AND lines.account = connections.account AND amount > 0)
+     WHERE isolated = 1 AND parent IS NOT NULL`,
+  ],
+}

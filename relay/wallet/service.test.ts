@@ -93,7 +93,7 @@ describe('NIP-47', () => {
     expect(code('fly_to_moon')).toBe('NOT_IMPLEMENTED')
     expect(code('lookup_invoice', { payment_hash: holdHash })).toBe('NOT_FOUND')
     expect(code('lookup_invoice')).toBe('OTHER')
-    expect(code('make_invoice', { amount: 0 })).toBe('OTHER')
+    expect(code('make_invoice', { amount: -1 })).toBe('OTHER')
     expect(code('make_invoice', { amount: 1.5 })).toBe('OTHER')
     expect(code('make_invoice', { amount: 1, description: 'x'.repeat(640) })).toBe('OTHER')
     expect(code('pay_invoice', { invoice: invoiceOf(other, 10_001) })).toBe('INSUFFICIENT_BALANCE')

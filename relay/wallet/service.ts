@@ -1,32 +1,29 @@
 /**
  * The relay's wallet service (NIP-47): play money with real invoices, holds and budgets, for any NWC client. A request
  * and what it changes are one database transaction, so it happens once however often it is sent or the process dies.
+ * An answer is sent when its transaction is on the disk (WAL, fsync at each commit), never before.
  */
-import { secp256k1 } from '@noble/curves/secp256k1.js'
 import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { nip04 } from 'nostr-tools'
-import * as v from 'valibot'
-import { parsePartyKey, toHex, type PartyKey } from '../../web/core/bytes.ts'
+import { toHex, type PartyKey } from '../../web/core/bytes.ts'
 import type { Money } from '../../web/core/money/msat.ts'
-import {
-  publicKey,
-  signEvent,
-  tagValue,
-  type NostrEvent,
-  type SecretKey,
-} from '../../web/core/nostr/event.ts'
+import { publicKey, type NostrEvent, type SecretKey } from '../../web/core/nostr/event.ts'
 import * as kinds from '../../web/core/nostr/kinds.ts'
 import { composeConnection } from '../../web/core/wallet/connection.ts'
-import { METHODS, Nip47Refusal, NOTIFICATIONS, requestSchema } from '../../web/core/wallet/nip47.ts'
-import { decryptFrom, encryptTo } from '../../web/edge/nostr/nip44.ts'
+import { METHODS, NOTIFICATIONS } from '../../web/core/wallet/nip47.ts'
 import type { Filter } from '../../web/edge/nostr/filter.ts'
+import { createAnswering, REQUEST_WINDOW_MS } from './answering.ts'
 import { audit, type AuditReport } from './audit.ts'
-import { createConnections, type Encryption } from './connections.ts'
+import { sandboxBackend } from './backend.ts'
+import { createBatch } from './batch.ts'
+import { createConnections } from './connections.ts'
 import { MINT, openLedger } from './ledger.ts'
-import { CHANGES, execute, isMethod, type Done, type MethodContext } from './methods.ts'
-import { createPayments, type Decided, type Notice } from './payments.ts'
+import { createLimits, type Limits } from './limits.ts'
+import { createManaging } from './managing.ts'
+import { createNews } from './news.ts'
+import { createOutbox } from './outbox.ts'
+import { createPayments } from './payments.ts'
 
 export type WalletLog = Readonly<
   Record<'debug' | 'info' | 'warn' | 'error', (data: object, message: string) => void>
@@ -49,6 +46,12 @@ export type WalletServiceOptions = Readonly<{
   now?: () => number
   /** An unsettled hold goes back to its payer after this. */
   holdLimitMs?: number
+  /** Play money's routing fee, parts per million of what is paid. */
+  feePpm?: number
+  /** What one connection may ask. */
+  limits?: Limits
+  /** Runs its argument soon; what was asked until then is one commit. `setImmediate` without it. */
+  schedule?: (run: () => void) => void
   /** Called with each payment asked for; it is made when `pay` is called. At once without it. */
   beforePay?: BeforePay
 }>
@@ -71,21 +74,17 @@ export interface WalletService {
   stop(): Promise<void>
 }
 
+export { REQUEST_WINDOW_MS } from './answering.ts'
 export const DEFAULT_HOLD_LIMIT_MS = 10 * 60_000
-/** A request made further than this from our clock is refused, so its id need not be remembered for ever. */
-export const REQUEST_WINDOW_MS = 60 * 60_000
 const REQUEST_MEMORY_MS = 4 * REQUEST_WINDOW_MS
-const MAX_REQUEST_BYTES = 64 * 1024
+/** Old requests forgotten in one transaction. */
+const FORGET = 500
 const MAX_NAME_LENGTH = 100
 /** Holds returned in one transaction. */
 const SWEEP = 100
 const LONGEST_TIMER_MS = 60_000
 /** After trouble with the database. */
 const SWEEP_AGAIN_MS = 5_000
-/** Answers to keys that have no connection: enough to be told, too few to be a burden. */
-const STRANGERS_PER_MINUTE = 60
-
-type Reply = { id: string; client: PartyKey; encryption: Encryption; response: string }
 
 /** Starts the service: publishes what it can (13194), then answers until `stop`. */
 export function createWalletService(options: WalletServiceOptions): WalletService {
@@ -95,191 +94,47 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
   const file = join(dataDir, 'wallet.sqlite')
   const ledger = openLedger(file)
   const { db } = ledger
+  const backend = sandboxBackend({ money, nodeSecret: relaySecret, feePpm: options.feePpm ?? 0 })
   const connections = createConnections(ledger)
+  const managing = createManaging({ ledger, connections, feePpm: backend.feePpm })
   const holdLimitMs = options.holdLimitMs ?? DEFAULT_HOLD_LIMIT_MS
-  const payments = createPayments({ ledger, connections, money, nodeSecret: relaySecret, holdLimitMs })
+  const payments = createPayments({ ledger, connections, backend, holdLimitMs })
   const walletPubkey = publicKey(relaySecret)
-  const context: MethodContext = {
-    ...{ ledger, connections, payments, money, walletPubkey },
-    nodePubkey: toHex(secp256k1.getPublicKey(relaySecret)),
-    relays: () => [nostrUrl()],
-  }
   let trouble: string | undefined
   let stopped = false
+  const inTrouble = (error: unknown, what: string): void => {
+    trouble = String(error)
+    log.error({ error: trouble }, what)
+  }
 
-  const publish = (kind: number, tags: string[][], content: string): void => {
-    const created_at = Math.floor(now() / 1000)
-    const event = signEvent({ kind, created_at, tags, content }, relaySecret, randomBytes(32))
-    void Promise.resolve(nostr.publish(event)).catch((error: unknown) =>
+  const outbox = createOutbox({
+    ...{ relaySecret, now, publish: (event) => nostr.publish(event) },
+    onRefused: (kind, error) =>
       log.warn({ kind, error: String(error) }, 'the relay did not take a wallet message'),
-    )
-  }
-  const encrypt = (client: PartyKey, encryption: Encryption, text: string): string =>
-    encryption === 'nip44_v2'
-      ? encryptTo(relaySecret, client, text)
-      : nip04.encrypt(relaySecret, client, text)
-  const reply = ({ id, client, encryption, response }: Reply): void => {
-    const tags = [
-      ['p', client],
-      ['e', id],
-      ['encryption', encryption],
-    ]
-    publish(kinds.NWC_RESPONSE, tags, encrypt(client, encryption, response))
-  }
-  const notify = ({ client: from, type, transaction }: Notice): void => {
-    const text = JSON.stringify({ notification_type: type, notification: transaction })
-    for (const connection of connections.layers(from)) {
-      const client = connection.client as PartyKey
-      // Until a client has asked something, nobody knows which of the two it reads.
-      if (connection.encryption !== 'nip04')
-        publish(kinds.NWC_NOTIFICATION, [['p', client]], encrypt(client, 'nip44_v2', text))
-      if (connection.encryption !== 'nip44_v2')
-        publish(kinds.NWC_NOTIFICATION_NIP04, [['p', client]], encrypt(client, 'nip04', text))
-    }
-  }
-
-  /** Writes the answers of those who waited for these payments; they are sent after the commit. */
-  const answerWaiting = (decided: readonly Decided[]): Reply[] =>
-    decided.flatMap(({ paymentHash, preimage }) => {
-      const refused = {
-        code: 'PAYMENT_FAILED',
-        message: 'The seller did not take the payment; the sats are back.',
-      }
-      const response = JSON.stringify(
-        preimage === undefined
-          ? { result_type: 'pay_invoice', error: refused, result: null }
-          : { result_type: 'pay_invoice', error: null, result: { preimage, fees_paid: 0 } },
-      )
-      const waiting = db.all(
-        'SELECT * FROM requests WHERE payment_hash = ? AND response IS NULL',
-        paymentHash,
-      )
-      db.run(
-        'UPDATE requests SET response = ? WHERE payment_hash = ? AND response IS NULL',
-        response,
-        paymentHash,
-      )
-      return waiting.map((row) => ({ ...replyFields(row), response }))
-    })
-
-  const answer = (event: NostrEvent, mayPay = options.beforePay === undefined): void => {
-    const at = now()
-    const { id, pubkey: client } = event
-    const asked = tagValue(event, 'encryption') ?? 'nip04'
-    const encryption: Encryption = asked === 'nip44_v2' ? 'nip44_v2' : 'nip04'
-    let resultType = 'unknown'
-    const respond = (value: { result?: unknown; error?: { code: string; message: string } }): string =>
-      JSON.stringify({ result_type: resultType, error: value.error ?? null, result: value.result ?? null })
-    const refuse = (code: Nip47Refusal['code'], message: string): void =>
-      reply({ id, client, encryption, response: respond({ error: { code, message } }) })
-
-    if (event.content.length > MAX_REQUEST_BYTES) return
-    const connection = connections.find(client)
-    if (!connection) {
-      if (strangers.take(at))
-        refuse('UNAUTHORIZED', 'No wallet is connected to this key. Ask for a new connection.')
-      return
-    }
-    if (asked !== encryption) return refuse('UNSUPPORTED_ENCRYPTION', 'Use nip44_v2 or nip04.')
-    const aheadMs = event.created_at * 1000 - at
-    if (Math.abs(aheadMs) > REQUEST_WINDOW_MS) {
-      const minutes = Math.round(Math.abs(aheadMs) / 60_000)
-      const which = aheadMs > 0 ? 'ahead of' : 'behind'
-      return refuse(
-        'OTHER',
-        `Your clock is ${minutes} minutes ${which} the wallet's. Nothing was done; set it.`,
-      )
-    }
-    let text: string
-    try {
-      text =
-        encryption === 'nip44_v2'
-          ? decryptFrom(relaySecret, client, event.content)
-          : nip04.decrypt(relaySecret, client, event.content)
-    } catch {
-      return refuse('OTHER', 'The request could not be decrypted.')
-    }
-    const parsed = v.safeParse(requestSchema, parseJson(text))
-    if (!parsed.success) return refuse('OTHER', 'The request is not a NIP-47 request.')
-    const { method, params = {} } = parsed.output
-    resultType = method
-    if (!isMethod(method)) return refuse('NOT_IMPLEMENTED', `This wallet does not know ${method}.`)
-    if (method === 'pay_invoice' && !mayPay) return options.beforePay?.(() => onEvent(event, true))
-    if (connection.encryption !== encryption) connections.noteEncryption(client, encryption)
-
-    if (!CHANGES.has(method)) {
-      const run = (): string => {
-        const { answer: done } = execute(context, connection, method, params, at)
-        return respond(done.tag === 'result' ? { result: done.result } : {})
-      }
-      reply({ id, client, encryption, response: caught(run, respond) })
-      return
-    }
-    const effects = db.transaction(() => {
-      const seen = db.get('SELECT * FROM requests WHERE id = ?', id)
-      if (seen) {
-        const response = seen['response']
-        return {
-          notices: [],
-          replies: typeof response === 'string' ? [{ ...replyFields(seen), response }] : [],
-        }
-      }
-      const remember = (response: string | null, paymentHash: string | null): void =>
-        db.run(
-          `INSERT INTO requests (id, client, method, encryption, payment_hash, response, at)
-           VALUES (?, ?, ?, ?, ?, ?, ?)`,
-          ...[id, client, method, encryption, paymentHash, response, at],
-        )
-      let done: Done | undefined
-      const response = caught(() => {
-        done = db.transaction(() => execute(context, connection, method, params, at))
-        return done.answer.tag === 'result' ? respond({ result: done.answer.result }) : ''
-      }, respond)
-      if (!done) {
-        remember(response, null)
-        return { notices: [], replies: [{ id, client, encryption, response }] }
-      }
-      const replies = answerWaiting(done.decided)
-      if (done.answer.tag === 'waiting') remember(null, done.answer.paymentHash)
-      else {
-        remember(response, null)
-        replies.push({ id, client, encryption, response })
-      }
-      return { notices: done.notices, replies }
-    })
-    for (const one of effects.replies) reply(one)
-    for (const notice of effects.notices) notify(notice)
-    plan()
-  }
-
-  /** A refusal is an answer; anything else is our fault, said without its details. */
-  const caught = (
-    run: () => string,
-    respond: (value: { error: { code: string; message: string } }) => string,
-  ): string => {
-    try {
-      return run()
-    } catch (error) {
-      if (error instanceof Nip47Refusal)
-        return respond({ error: { code: error.code, message: error.message } })
-      log.error({ error: String(error) }, 'a wallet request failed')
-      return respond({
-        error: { code: 'INTERNAL', message: 'The wallet failed; nothing was changed. Try again.' },
-      })
-    }
-  }
-
-  const onEvent = (event: NostrEvent, mayPay?: true): void => {
-    if (stopped) return
-    try {
-      answer(event, mayPay)
+  })
+  const batch = createBatch({
+    db,
+    ...(options.schedule && { schedule: options.schedule }),
+    // The database: nothing was committed, the client asks again or looks up.
+    onError: (error) => inTrouble(error, 'the wallet could not answer'),
+    onCommit: () => {
       trouble = undefined
-    } catch (error) {
-      // The database: nothing was committed, the client asks again or looks up.
-      trouble = String(error)
-      log.error({ error: trouble }, 'the wallet could not answer')
-    }
-  }
+      plan()
+    },
+  })
+  const news = createNews({
+    ...{ connections, managing, outbox, now },
+    onError: (error) => inTrouble(error, 'the wallet could not tell of a change'),
+  })
+  const answering = createAnswering({
+    context: {
+      ...{ ledger, connections, managing, payments, backend, walletPubkey },
+      relays: () => [nostrUrl()],
+    },
+    ...{ db, relaySecret, batch, outbox, news, now, beforePay: options.beforePay },
+    limits: options.limits ?? createLimits(),
+    onFailure: (error) => log.error({ error: String(error) }, 'a wallet request failed'),
+  })
 
   let timer: NodeJS.Timeout | undefined
   let plannedFor: number | undefined
@@ -287,8 +142,7 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
     try {
       return payments.nextDeadline()
     } catch (error) {
-      trouble = String(error)
-      log.error({ error: trouble }, 'the wallet could not read its holds')
+      inTrouble(error, 'the wallet could not read its holds')
       return now() + LONGEST_TIMER_MS
     }
   }
@@ -306,36 +160,51 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
     timer = undefined
     let atLeastMs = 0
     try {
-      const replies = db.transaction(() => answerWaiting(payments.returnOverdue(now(), SWEEP).decided))
-      for (const one of replies) reply(one)
+      const replies = db.transaction(() =>
+        answering.answerWaiting(payments.returnOverdue(now(), SWEEP).decided),
+      )
+      for (const one of replies) {
+        outbox.reply(one)
+        for (const layer of connections.layers(one.client)) news.changed(layer.client)
+      }
     } catch (error) {
-      trouble = String(error)
-      log.error({ error: trouble }, 'the wallet could not return overdue holds')
+      inTrouble(error, 'the wallet could not return overdue holds')
       atLeastMs = SWEEP_AGAIN_MS
     }
     plan(atLeastMs)
   }
   const forget = (): void => {
+    if (stopped) return
     try {
-      db.run('DELETE FROM requests WHERE at < ? AND response IS NOT NULL', now() - REQUEST_MEMORY_MS)
+      const old = 'FROM requests WHERE at < ? AND response IS NOT NULL'
+      const before = now() - REQUEST_MEMORY_MS
+      db.run(`DELETE FROM requests WHERE id IN (SELECT id ${old} ORDER BY at LIMIT ?)`, before, FORGET)
+      // In small pieces: payments wait meanwhile.
+      if (db.get(`SELECT 1 ${old} LIMIT 1`, before)) setTimeout(forget, 0).unref()
     } catch (error) {
-      trouble = String(error)
-      log.error({ error: trouble }, 'the wallet could not forget old requests')
+      inTrouble(error, 'the wallet could not forget old requests')
     }
   }
 
-  const strangers = perMinute(STRANGERS_PER_MINUTE)
   forget()
   const forgetting = setInterval(forget, REQUEST_WINDOW_MS)
   forgetting.unref()
-  const unsubscribe = nostr.subscribe([{ kinds: [kinds.NWC_REQUEST], '#p': [walletPubkey] }], (event) =>
-    onEvent(event),
+  const unsubscribe = nostr.subscribe(
+    [{ kinds: [kinds.NWC_REQUEST], '#p': [walletPubkey] }],
+    (event: NostrEvent) => {
+      if (stopped) return
+      try {
+        answering.take(event)
+      } catch (error) {
+        inTrouble(error, 'the wallet could not answer')
+      }
+    },
   )
   const abilities = [
     ['encryption', 'nip44_v2 nip04'],
     ['notifications', NOTIFICATIONS.join(' ')],
   ]
-  publish(kinds.NWC_INFO, abilities, [...METHODS, 'notifications'].join(' '))
+  outbox.publish(kinds.NWC_INFO, abilities, [...METHODS, 'notifications'].join(' '))
   sweep()
 
   return {
@@ -371,37 +240,13 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
     audit: () => audit(file),
     async stop() {
       if (stopped) return
-      stopped = true
       unsubscribe()
+      batch.stop()
+      stopped = true
       clearTimeout(timer)
       clearInterval(forgetting)
+      news.stop()
       ledger.close()
-    },
-  }
-}
-
-const replyFields = (row: Record<string, unknown>): Omit<Reply, 'response'> => ({
-  id: String(row['id']),
-  client: parsePartyKey(String(row['client'])) as PartyKey,
-  encryption: row['encryption'] as Encryption,
-})
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown
-  } catch {
-    return undefined
-  }
-}
-
-function perMinute(limit: number): { take(at: number): boolean } {
-  let minute = 0
-  let count = 0
-  return {
-    take(at) {
-      const current = Math.floor(at / 60_000)
-      if (current !== minute) [minute, count] = [current, 0]
-      return ++count <= limit
     },
   }
 }

@@ -88,8 +88,9 @@ export const requestSchema = v.object({
 })
 
 export const payInvoiceParams = v.object({ invoice: invoiceText, amount: maybe(amount) })
+/** `amount` 0: the payer chooses. */
 export const makeInvoiceParams = v.object({
-  amount: price,
+  amount,
   description: maybe(text(2000)),
   description_hash: maybe(hex32),
   expiry: maybe(expiry),

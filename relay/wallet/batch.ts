@@ -1,0 +1,76 @@
+/**
+ * Group commit: what arrives in one turn of the event loop is one database transaction with one fsync, and nobody hears
+ * of anything before it is committed. Each piece of work is a savepoint of its own: one that throws undoes only itself.
+ */
+import type { Database } from './database.ts'
+
+/** `run` is inside the transaction; what it gives is called after the commit. */
+export type Work = () => () => void
+
+/** Pieces of work in one transaction: bounds how long the first waits for the last. */
+export const MAX_BATCH = 64
+
+export interface Batch {
+  add(work: Work): void
+  /** Commits what waits. */
+  stop(): void
+}
+
+export function createBatch(options: {
+  db: Database
+  /** Runs its argument soon; `setImmediate`, so that all sockets have been read before. */
+  schedule?: (run: () => void) => void
+  onError: (error: unknown) => void
+  onCommit: () => void
+}): Batch {
+  const { db, onError, onCommit } = options
+  const schedule = options.schedule ?? ((run: () => void) => void setImmediate(run))
+  const waiting: Work[] = []
+  let scheduled = false
+
+  const commit = (works: readonly Work[]): (() => void)[] =>
+    db.transaction(() =>
+      works.flatMap((work) => {
+        try {
+          return [db.transaction(work)]
+        } catch (error) {
+          onError(error)
+          return []
+        }
+      }),
+    )
+  const flush = (): void => {
+    scheduled = false
+    const works = waiting.splice(0, MAX_BATCH)
+    if (waiting.length > 0) plan()
+    if (works.length === 0) return
+    try {
+      for (const run of commit(works)) afterwards(run)
+      onCommit()
+    } catch (error) {
+      // Nothing of it was committed, nobody was told: clients ask again or look up.
+      onError(error)
+    }
+  }
+  const afterwards = (run: () => void): void => {
+    try {
+      run()
+    } catch (error) {
+      onError(error)
+    }
+  }
+  const plan = (): void => {
+    if (scheduled) return
+    scheduled = true
+    schedule(flush)
+  }
+  return {
+    add(work) {
+      waiting.push(work)
+      plan()
+    },
+    stop() {
+      while (waiting.length > 0) flush()
+    },
+  }
+}
