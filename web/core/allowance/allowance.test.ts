@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { fromHex, sha256Hex } from '../bytes.ts'
 import { msat } from '../money/msat.ts'
 import { step, type AllowanceEvent, type Step } from './allowance.ts'
-import { leftOf, maxFeeOf, newAllowance, reservedOf, wakesAt, type Payment, type Terms } from './state.ts'
+import { leftOf, newAllowance, reservedOf, wakesAt, type Payment, type Terms } from './state.ts'
 
 const NOON = Date.UTC(2026, 10, 21, 12)
 const preimage = '0b'.repeat(32)
@@ -152,10 +152,4 @@ test('changing the renewal back and forth frees nothing; topping up without rene
   )
   expect(leftOf(changed.state, NOON)).toBe(396)
   expect(after(changed, { tag: 'topped-up', amount: msat(100) }).state.terms.limit).toBe(1100)
-})
-
-test('fees are kept where a payment may leave its ledger', () => {
-  expect(maxFeeOf('sandbox:x', msat(1_000_000))).toBe(0)
-  expect(maxFeeOf('bitcoin', msat(1))).toBe(10_000)
-  expect(maxFeeOf('bitcoin', msat(5_000_001))).toBe(50_001)
 })

@@ -3,7 +3,7 @@
  * Amounts are msat, times Unix milliseconds; periods are those of `../wallet/budget.ts`.
  */
 import type { Sha256Hex } from '../bytes.ts'
-import { msat, sum, ZERO, type Money, type Msat } from '../money/msat.ts'
+import { msat, sum, ZERO, type Msat } from '../money/msat.ts'
 import { periodStart, renewsAt } from '../wallet/budget.ts'
 import type { Nip47Code, Renewal } from '../wallet/nip47.ts'
 
@@ -116,12 +116,4 @@ export function wakesAt(allowance: Allowance, nowMs: number): number | undefined
   if (renews !== undefined) times.push(renews)
   if (terms.expiresAtMs !== undefined && terms.expiresAtMs > nowMs) times.push(terms.expiresAtMs)
   return times.length === 0 ? undefined : Math.min(...times)
-}
-
-/**
- * The fee kept for a payment of `amount`. Play money never leaves its ledger and pays none; elsewhere it is what
- * Alby Hub keeps: 1 %, at least 10 sats.
- */
-export function maxFeeOf(money: Money, amount: Msat): Msat {
-  return money.startsWith('sandbox:') ? ZERO : msat(Math.max(10_000, Math.ceil(amount / 100)))
 }
