@@ -5,7 +5,7 @@ import type { TextStore } from '../../web/edge/release/store.ts'
 import { makeDirectory, writeDurably } from './durable.ts'
 import { errnoOf, storageError } from './errors.ts'
 
-const NAME = /^[A-Za-z0-9._-]+(\/[A-Za-z0-9._-]+)*$/
+const NAME = /^[A-Za-z0-9._~%-]+(\/[A-Za-z0-9._~%-]+)*$/
 
 export function openTextStore(directory: string): TextStore {
   const fileOf = (name: string): string => {

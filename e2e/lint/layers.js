@@ -13,6 +13,7 @@ export const PURE = [
   '@noble/ciphers',
   '@scure/base',
   '@tufjs/canonical-json',
+  'micro-rsa-dsa-dh',
 ]
 
 /** Who may import whom. The innermost comes first. */

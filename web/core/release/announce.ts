@@ -7,7 +7,7 @@ import { tagValue, verifyEvent } from '../nostr/event.ts'
 import { RELEASE } from '../nostr/kinds.ts'
 import { checkFileName } from './file-name.ts'
 import { targetCustomSchema, vendorBlockSchema, type Release, type VendorBlock } from './target.ts'
-import type { TargetsSigned } from './tuf.ts'
+import type { TargetFile, TargetsSigned } from './tuf.ts'
 
 export const targetPath = (product: string, version: string, fileName: string): string =>
   `${product}/${version}/${fileName}`
@@ -25,21 +25,39 @@ export function readTargets(targets: TargetsSigned): ReadTargets {
   const releases: Release[] = []
   const skipped: { path: string; why: string }[] = []
   for (const [path, file] of Object.entries(targets.targets)) {
-    const custom = v.safeParse(targetCustomSchema, file.custom)
-    const sha256 = parseSha256Hex(file.hashes['sha256'] ?? '')
-    if (!custom.success) skipped.push({ path, why: 'its custom data is not a release' })
-    else if (!sha256) skipped.push({ path, why: 'it has no SHA-256' })
-    else if (file.length < 1) skipped.push({ path, why: 'it is empty' })
-    else if (checkFileName(custom.output.fileName).tag === 'refused')
-      skipped.push({ path, why: 'its file name is unsafe' })
-    else if (path !== targetPath(custom.output.product, custom.output.version, custom.output.fileName))
-      skipped.push({ path, why: 'its path is not product/version/file name' })
-    else
-      releases.push({ ...custom.output, path, bytes: file.length, sha256, targetsVersion: targets.version })
+    const read = readRelease(path, file, targets.version)
+    if (read.tag === 'release') releases.push(read.release)
+    else skipped.push({ path, why: read.why })
   }
-  releases.sort((a, b) => b.releasedAt - a.releasedAt || (a.path < b.path ? -1 : 1))
   const vendor = v.safeParse(vendorBlockSchema, targets.satpatch)
-  return { vendor: vendor.success ? vendor.output : undefined, releases, skipped }
+  return {
+    vendor: vendor.success ? vendor.output : undefined,
+    releases: releases.sort(newestFirst),
+    skipped,
+  }
+}
+
+/** Newest signing first, then by path. */
+export const newestFirst = (a: Release, b: Release): number =>
+  b.releasedAt - a.releasedAt || (a.path < b.path ? -1 : 1)
+
+/** `targetsVersion` is the top-level targets', whoever signs the release: the floor that announcements raise. */
+export function readRelease(
+  path: string,
+  file: TargetFile,
+  targetsVersion: number,
+): Readonly<{ tag: 'release'; release: Release }> | Readonly<{ tag: 'other'; why: string }> {
+  const other = (why: string) => ({ tag: 'other', why }) as const
+  const custom = v.safeParse(targetCustomSchema, file.custom)
+  const sha256 = parseSha256Hex(file.hashes['sha256'] ?? '')
+  if (!custom.success) return other('its custom data is not a release')
+  if (!sha256) return other('it has no SHA-256')
+  if (file.length < 1) return other('it is empty')
+  const { product, version, fileName } = custom.output
+  if (checkFileName(fileName).tag === 'refused') return other('its file name is unsafe')
+  if (path !== targetPath(product, version, fileName))
+    return other('its path is not product/version/file name')
+  return { tag: 'release', release: { ...custom.output, path, bytes: file.length, sha256, targetsVersion } }
 }
 
 export type ReleaseStatus = 'live' | 'withdrawn'

@@ -347,7 +347,7 @@ test('a threshold of two needs two different keys, however often one of them sig
   const both = signWith(root, a, b)
   const { signatures } = JSON.parse(fromUtf8(one)) as { signatures: [{ keyid: string; sig: string }] }
   const twice = assemble(root, [signatures[0], { ...signatures[0], keyid: keyId(b.public) }])
-  const judge = (bytes: Bytes) => client.restore('00'.repeat(32) as VendorId, { root: bytes })
+  const judge = (bytes: Bytes) => client.restore({ root: bytes })
   expect(judge(both).tag).toBe('ok')
   expect(refusal(judge(one))).toBe('root: arbitrary-software')
   expect(refusal(judge(twice))).toBe('root: arbitrary-software')
@@ -394,7 +394,7 @@ test('nothing that can be sent makes it throw', () => {
   fc.assert(
     fc.property(fc.nat(text.length - 1), fc.string({ maxLength: 3 }), fc.nat(5), (at, insert, drop) => {
       const changed = utf8(text.slice(0, at) + insert.toWellFormed() + text.slice(at + drop))
-      const verdict = client.nextTimestamp({ vendor: trusted.vendor, root: trusted.root }, changed, now)
+      const verdict = client.nextTimestamp({ root: trusted.root }, changed, now)
       // Whatever passes says what was signed.
       if (verdict.tag === 'ok') {
         expect(signedBytes(verdict.value.timestamp!.signed)).toEqual(trusted.timestamp.canonical)
@@ -404,16 +404,16 @@ test('nothing that can be sent makes it throw', () => {
 })
 
 test('what was kept is taken up again only while the root’s keys vouch for it', () => {
-  const { repo, trusted } = trustedAt(1)
+  const { trusted } = trustedAt(1)
   const kept = {
     root: trusted.root.bytes,
     timestamp: trusted.timestamp.bytes,
     snapshot: trusted.snapshot.bytes,
     targets: trusted.targets.bytes,
   }
-  const again = client.restore(repo.vendor, kept)
+  const again = client.restore(kept)
   expect(again).toMatchObject({ tag: 'ok', value: { targets: { signed: { version: 1 } } } })
   const forged = signWith(trusted.timestamp.signed, testKey('mallory'))
-  const without = client.restore(repo.vendor, { ...kept, timestamp: forged })
+  const without = client.restore({ ...kept, timestamp: forged })
   expect(without.tag === 'ok' && without.value.timestamp).toBeUndefined()
 })

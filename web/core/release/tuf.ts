@@ -3,10 +3,21 @@
  * Parsing accepts what the specification allows; what verifies is decided here, what is trusted in `client.ts`.
  */
 import { canonicalize } from '@tufjs/canonical-json'
-import { ed25519 } from '@noble/curves/ed25519.js'
+import { sha512 } from '@noble/hashes/sha2.js'
 import * as v from 'valibot'
-import type { Bytes, Sha256Hex } from '../bytes.ts'
-import { fromHex, fromUtf8, sha256Hex, toHex, utf8 } from '../bytes.ts'
+import type { Bytes } from '../bytes.ts'
+import { fromUtf8, sha256Hex, toHex, utf8 } from '../bytes.ts'
+import { segmentOf } from './delegations.ts'
+import { hexBytes, publicKeySchema, readKey, type PublicKeyObject } from './keys.ts'
+
+export {
+  ed25519Key,
+  keyId,
+  publicKeySchema,
+  signedBytes,
+  verifySignature,
+  type PublicKeyObject,
+} from './keys.ts'
 
 /** SPECIFICATION.md version that we write; we read any 1.x. */
 export const SPEC_VERSION = '1.0.31'
@@ -21,12 +32,17 @@ export const LIMITS = {
   rootRotations: 256,
   /** Nesting of the JSON. */
   depth: 64,
-  /** Roles that one targets file may name, and paths that each of them may have. */
-  delegations: 4096,
-  delegatedPaths: 4096,
+  /** Roles that one targets file may name, and patterns that each of them may have. */
+  delegations: 16_384,
+  delegatedPaths: 1024,
+  /** Percent-encoded. */
   roleNameChars: 200,
   /** Delegated roles looked at for one target, or for the list of all. */
   visitedRoles: 128,
+  /** Targets of delegated roles that are looked at where all are listed. */
+  listedPaths: 4096,
+  /** All delegated metadata that one look fetches. */
+  delegatedBytes: 32_000_000,
 } as const
 
 export type RoleName = 'root' | 'targets' | 'snapshot' | 'timestamp'
@@ -48,14 +64,6 @@ const hashes = v.pipe(
   v.record(v.string(), v.string()),
   v.check((all) => Object.keys(all).length > 0),
 )
-
-export const publicKeySchema = v.looseObject({
-  keytype: v.string(),
-  scheme: v.string(),
-  keyval: v.looseObject({ public: v.string() }),
-})
-/** A key as it stands in root.json; its id is the SHA-256 of its canonical JSON. */
-export type PublicKeyObject = v.InferOutput<typeof publicKeySchema>
 
 const roleSchema = v.looseObject({
   keyids: v.pipe(
@@ -100,18 +108,25 @@ export const snapshotSchema = v.looseObject({
 const targetFile = v.looseObject({ length: count, hashes, custom: v.optional(v.unknown()) })
 export type TargetFile = v.InferOutput<typeof targetFile>
 
+/** A name becomes part of a URL and of a file's name. */
+const roleName = v.pipe(
+  v.string(),
+  v.minLength(1),
+  v.check((name) => (segmentOf(name)?.length ?? Infinity) <= LIMITS.roleNameChars),
+  v.check((name) => !(roleNames as readonly string[]).includes(name)),
+)
 const pathList = v.pipe(v.array(v.string()), v.maxLength(LIMITS.delegatedPaths))
 const delegatedRoleSchema = v.pipe(
   v.looseObject({
     ...roleSchema.entries,
-    name: v.pipe(v.string(), v.minLength(1), v.maxLength(LIMITS.roleNameChars)),
-    terminating: v.boolean(),
+    name: roleName,
+    terminating: v.optional(v.boolean(), false),
     /** Shell-like patterns of the target paths that it may sign; see `delegations.ts`. */
     paths: v.optional(pathList),
     /** Instead: how the SHA-256 (hex) of those paths begins. */
     path_hash_prefixes: v.optional(pathList),
   }),
-  v.check((role) => (role.paths === undefined) !== (role.path_hash_prefixes === undefined)),
+  v.check((role) => role.paths === undefined || role.path_hash_prefixes === undefined),
 )
 /** Whom a targets role lets sign for a part of the target paths (section 4.5). */
 export type DelegatedRole = v.InferOutput<typeof delegatedRoleSchema>
@@ -119,7 +134,7 @@ export type DelegatedRole = v.InferOutput<typeof delegatedRoleSchema>
 const succinctRolesSchema = v.looseObject({
   ...roleSchema.entries,
   bit_length: v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(32)),
-  name_prefix: v.pipe(v.string(), v.minLength(1), v.maxLength(LIMITS.roleNameChars - 9)),
+  name_prefix: roleName,
 })
 /** Many bins that one key signs, by the first bits of a path's SHA-256 (TAP 15). */
 export type SuccinctRoles = v.InferOutput<typeof succinctRolesSchema>
@@ -133,12 +148,11 @@ const delegationsSchema = v.pipe(
         v.array(delegatedRoleSchema),
         v.maxLength(LIMITS.delegations),
         v.check((all) => new Set(all.map((role) => role.name)).size === all.length),
-        v.check((all) => !all.some((role) => (roleNames as readonly string[]).includes(role.name))),
       ),
     ),
     succinct_roles: v.optional(succinctRolesSchema),
   }),
-  v.check((all) => (all.roles === undefined) !== (all.succinct_roles === undefined)),
+  v.check((all) => all.roles === undefined || all.succinct_roles === undefined),
 )
 export type Delegations = v.InferOutput<typeof delegationsSchema>
 
@@ -222,6 +236,8 @@ export function parseEnvelope<R extends RoleName>(role: R, bytes: Uint8Array): V
   }
   const malformed = (detail: string) =>
     refuse('malformed', role, `The ${role} metadata cannot be read: ${detail}.`)
+  // The decoder would drop it, and what is kept as text would not be what was signed for.
+  if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) return malformed('it begins with a mark')
   let json: unknown
   try {
     json = JSON.parse(fromUtf8(bytes))
@@ -263,87 +279,89 @@ function depthOver(value: unknown, limit: number): boolean {
   return false
 }
 
-/** The bytes that signatures cover: canonical JSON (OLPC) of `signed`. Absent optional fields stay absent. */
-export const signedBytes = (signed: object): Bytes =>
-  utf8(canonicalize(JSON.parse(JSON.stringify(signed)) as object))
-
-/** TUF key id: SHA-256 of the key object's canonical JSON. */
-export const keyId = (key: PublicKeyObject): Sha256Hex => sha256Hex(signedBytes(key))
-
-export const ed25519Key = (publicKey: Uint8Array): PublicKeyObject => ({
-  keytype: 'ed25519',
-  scheme: 'ed25519',
-  keyval: { public: toHex(publicKey) },
-})
-
 /** A metadata file: the bytes to serve. `signatures` are over `signedBytes(signed)`. */
 export const assemble = (signed: object, signatures: readonly Signature[]): Bytes =>
   utf8(JSON.stringify({ signatures, signed }))
 
-type Verifier = (key: PublicKeyObject, signature: string, message: Uint8Array) => boolean
-
-/** By `keytype/scheme`. An unknown scheme verifies nothing, and harms nothing while the others reach the threshold. */
-const verifiers: Readonly<Record<string, Verifier>> = {
-  'ed25519/ed25519': (key, signature, message) => {
-    if (!/^[0-9a-f]{64}$/.test(key.keyval.public) || !/^[0-9a-f]{128}$/.test(signature)) return false
-    // RFC 8032, not ZIP 215: what other TUF clients refuse is refused here too.
-    return ed25519.verify(fromHex(signature), message, fromHex(key.keyval.public), { zip215: false })
-  },
-}
-
-export function verifySignature(key: PublicKeyObject, signature: string, message: Uint8Array): boolean {
-  try {
-    return verifiers[`${key.keytype}/${key.scheme}`]?.(key, signature, message) ?? false
-  } catch {
-    return false
-  }
-}
-
-/** Distinct keys of `delegator`'s role that signed `envelope` (section 5.3.4); one key under two ids counts once. */
-export function verifyRole(delegator: RootSigned, envelope: Envelope<RoleName>): Verdict<undefined> {
-  const role = delegator.roles[envelope.role]
+/**
+ * Signatures of distinct keys of `role` over `envelope` reach its threshold (section 5.3.4). A key counts once,
+ * whatever ids it has and however it is written; a signature that does not verify neither counts nor harms.
+ */
+export function verifySigned(
+  keys: Readonly<Record<string, PublicKeyObject>>,
+  role: Role,
+  envelope: Envelope<RoleName>,
+  name: string = envelope.role,
+): Verdict<undefined> {
   const counted = new Set<string>()
   for (const { keyid, sig } of envelope.signatures) {
-    const key = Object.hasOwn(delegator.keys, keyid) ? delegator.keys[keyid] : undefined
-    if (!key || !role.keyids.includes(keyid)) continue
-    if (verifySignature(key, sig, envelope.canonical)) counted.add(key.keyval.public)
+    if (counted.size >= role.threshold) break
+    const object = role.keyids.includes(keyid) && Object.hasOwn(keys, keyid) ? keys[keyid] : undefined
+    const key = object && readKey(object)
+    const signature = hexBytes(sig)
+    if (!key || !signature || counted.has(key.material)) continue
+    if (key.verifies(signature, envelope.canonical)) counted.add(key.material)
   }
   if (counted.size >= role.threshold) return ok(undefined)
   return refuse(
     'arbitrary-software',
     envelope.role,
-    `The ${envelope.role} metadata has ${counted.size} of the ${role.threshold} signatures that it needs.`,
+    `The ${shown(name)} metadata has ${counted.size} of the ${role.threshold} signatures that it needs.`,
   )
 }
+
+/** The same for a top-level role, by the root that names its keys. */
+export const verifyRole = (root: RootSigned, envelope: Envelope<RoleName>): Verdict<undefined> =>
+  verifySigned(root.keys, root.roles[envelope.role], envelope)
 
 /** Unix ms. */
 export const expiryMs = (signed: Readonly<{ expires: string }>): number => Date.parse(signed.expires)
 
-export function verifyFresh(envelope: Envelope<RoleName>, nowMs: number): Verdict<undefined> {
+export function verifyFresh(
+  envelope: Envelope<RoleName>,
+  nowMs: number,
+  name: string = envelope.role,
+): Verdict<undefined> {
   // NaN (a date like February 31st) counts as expired.
   if (expiryMs(envelope.signed) > nowMs) return ok(undefined)
-  return refuse(
-    'freeze',
-    envelope.role,
-    `The ${envelope.role} metadata expired at ${envelope.signed.expires}.`,
-  )
+  return refuse('freeze', envelope.role, `The ${shown(name)} metadata expired at ${envelope.signed.expires}.`)
 }
 
-/** Length and hashes as a signed list states them (section 5.5.2, 5.6.2); SHA-512 alone is not understood. */
-export function verifyListed(role: RoleName, listed: MetaFile, bytes: Uint8Array): Verdict<undefined> {
+/** A role's name in a sentence: delegators may choose odd ones. */
+export const shown = (name: string): string => JSON.stringify(name.slice(0, 80)).slice(1, -1)
+
+/** Hash algorithms that a list may name; others are passed over, and one of these must be there. */
+export const hashNames = ['sha256', 'sha512'] as const
+export type HashName = (typeof hashNames)[number]
+
+/** The hashes of a list that are understood, lower-case hex. Empty when there is none. */
+export const knownHashes = (
+  hashes: Readonly<Record<string, string>>,
+): readonly Readonly<{ name: HashName; hex: string }>[] =>
+  hashNames.flatMap((name) => {
+    const hex = Object.hasOwn(hashes, name) ? hashes[name] : undefined
+    return hex === undefined ? [] : [{ name, hex: hex.toLowerCase() }]
+  })
+
+const hashOf: Readonly<Record<HashName, (bytes: Uint8Array) => string>> = {
+  sha256: sha256Hex,
+  sha512: (bytes) => toHex(sha512(bytes)),
+}
+
+/** Length and hashes as a signed list states them (section 5.5.2, 5.6.2). Every known hash must be right. */
+export function verifyListed(
+  role: RoleName,
+  listed: MetaFile,
+  bytes: Uint8Array,
+  name: string = role,
+): Verdict<undefined> {
+  const wrong = (text: string) => refuse('mix-and-match', role, `The ${shown(name)} metadata ${text}`)
   if (listed.length !== undefined && listed.length !== bytes.length) {
-    return refuse(
-      'mix-and-match',
-      role,
-      `The ${role} metadata has ${bytes.length} bytes, not the ${listed.length} listed.`,
-    )
+    return wrong(`has ${bytes.length} bytes, not the ${listed.length} listed.`)
   }
   if (!listed.hashes) return ok(undefined)
-  const expected = listed.hashes['sha256']
-  if (expected !== undefined && expected === sha256Hex(bytes)) return ok(undefined)
-  return refuse(
-    'mix-and-match',
-    role,
-    `The ${role} metadata is not the file that was listed: its SHA-256 differs.`,
-  )
+  const known = knownHashes(listed.hashes)
+  if (known.length === 0) return wrong('is listed with no hash that this version knows.')
+  const bad = known.find(({ name: hash, hex }) => hashOf[hash](bytes) !== hex)
+  return bad ? wrong(`is not the file that was listed: its ${bad.name} differs.`) : ok(undefined)
 }

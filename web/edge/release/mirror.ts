@@ -1,15 +1,29 @@
 /**
- * Brings a vendor's metadata up to date from any of several mirrors, in the order of the TUF client workflow
- * (section 5). What is trusted is decided in `core/release/client.ts`; this file fetches and keeps.
+ * Brings a vendor's metadata up to date from any of several mirrors, each by the TUF client workflow (`updater.ts`),
+ * and reads the releases out of it.
  */
 import type { Bytes, InfoHash, Sha256Hex, VendorId } from '../../core/bytes.ts'
 import { fromUtf8, sha256Hex, utf8 } from '../../core/bytes.ts'
-import { readTargets } from '../../core/release/announce.ts'
+import { newestFirst, readRelease, readTargets } from '../../core/release/announce.ts'
 import * as client from '../../core/release/client.ts'
+import { segmentOf } from '../../core/release/delegations.ts'
 import type { Release, VendorBlock } from '../../core/release/target.ts'
-import { expiryMs, LIMITS, type Refusal, type RoleName, type Verdict } from '../../core/release/tuf.ts'
+import { expiryMs, LIMITS, roleNames, type Refusal } from '../../core/release/tuf.ts'
 import { fetchBounded } from './http.ts'
 import type { TextStore } from './store.ts'
+import {
+  delegatedTargets,
+  fetchFile,
+  httpSource,
+  keep,
+  loadKept,
+  must,
+  network,
+  updateTopLevel,
+  UpdateTrouble,
+  type DelegatedTargets,
+  type MetadataStore,
+} from './updater.ts'
 
 export type Verified = Readonly<{
   vendor: VendorId
@@ -17,9 +31,15 @@ export type Verified = Readonly<{
   targetsVersion: number
   /** Unix ms until which the targets hold. */
   targetsExpireAt: number
+  /** Those of the vendor's delegates too. */
   releases: readonly Release[]
+  /** Those that the vendor's own targets name. */
+  ownReleases: readonly Release[]
   vendorBlock: VendorBlock
+  /** Of the vendor's own targets. */
   skipped: readonly Readonly<{ path: string; why: string }>[]
+  /** Delegated roles, or what they say, that could not be used. */
+  unheard: readonly Readonly<{ role: string; text: string }>[]
 }>
 
 export type RefreshFailure =
@@ -53,17 +73,6 @@ export const metadataUrl = (mirror: string, vendor: VendorId, file: string): str
 export const artifactUrl = (mirror: string, vendor: VendorId, sha256: Sha256Hex): string =>
   `${mirror.replace(/\/+$/, '')}/v/${vendor}/artifacts/${sha256}`
 
-/** What one mirror did wrong. */
-type Trouble =
-  { tag: 'network'; text: string } | { tag: 'refused'; refusal: Refusal } | { tag: 'store'; text: string }
-class MirrorTrouble extends Error {
-  readonly trouble: Trouble
-  constructor(trouble: Trouble) {
-    super(trouble.tag)
-    this.trouble = trouble
-  }
-}
-
 /** Never throws. A mirror that fails or lies is passed over for the next; a lie is reported before a silence. */
 export async function refresh(options: RefreshOptions): Promise<RefreshResult> {
   const tried: { mirror: string; text: string }[] = []
@@ -72,7 +81,7 @@ export async function refresh(options: RefreshOptions): Promise<RefreshResult> {
     try {
       return { tag: 'ok', verified: await refreshFrom(mirror, options) }
     } catch (error) {
-      if (!(error instanceof MirrorTrouble)) throw error
+      if (!(error instanceof UpdateTrouble)) throw error
       const { trouble } = error
       if (trouble.tag === 'store') return { tag: 'not-kept', text: trouble.text }
       if (trouble.tag === 'refused') {
@@ -85,37 +94,18 @@ export async function refresh(options: RefreshOptions): Promise<RefreshResult> {
 }
 
 async function refreshFrom(mirror: string, options: RefreshOptions): Promise<Verified> {
-  const { vendor, store, nowMs } = options
-  const get = (file: string, maxBytes: number, role: RoleName) =>
-    getFile(mirror, file, maxBytes, role, options)
-  let trusted = await loadKept(vendor, store)
+  const { vendor, nowMs, floor } = options
+  const store = metadataIn(options.store)
+  const source = httpSource((file) => metadataUrl(mirror, vendor, file), options)
+  let trusted = await loadKept(store)
   if (!trusted) {
-    const first = await get('1.root.json', LIMITS.rootBytes, 'root')
+    const first = await fetchFile(source, '1.root.json', LIMITS.rootBytes, 'root')
     if (!first) throw network('it does not have this vendor')
     trusted = must(client.pin(vendor, first))
-    await keep(store, 'root.json', first)
+    await keep(store, 'root', first)
   }
-  for (let i = 0; i < LIMITS.rootRotations; i++) {
-    const next = await get(`${trusted.root.signed.version + 1}.root.json`, LIMITS.rootBytes, 'root')
-    if (!next) break
-    trusted = must(client.nextRoot(trusted, next))
-    await keep(store, 'root.json', next)
-  }
-  trusted = must(client.rootsDone(trusted, nowMs))
-  const timestamp = await get('timestamp.json', LIMITS.timestampBytes, 'timestamp')
-  if (!timestamp) throw network('it has no timestamp for this vendor')
-  trusted = must(client.nextTimestamp(trusted, timestamp, nowMs))
-  if (trusted.timestamp?.bytes === timestamp) await keep(store, 'timestamp.json', timestamp)
-  // Two rounds at most: a snapshot, then targets.
-  for (let wanted = client.want(trusted); wanted.tag === 'fetch'; wanted = client.want(trusted)) {
-    const { role, version, maxBytes } = wanted
-    const consistent = trusted.root.signed.consistent_snapshot === true
-    const bytes = await get(consistent ? `${version}.${role}.json` : `${role}.json`, maxBytes, role)
-    if (!bytes) throw network(`it lacks ${version}.${role}.json`)
-    trusted = must((role === 'snapshot' ? client.nextSnapshot : client.nextTargets)(trusted, bytes, nowMs))
-    await keep(store, `${role}.json`, bytes)
-  }
-  return read(must(client.finish(trusted, nowMs, options.floor)))
+  const current = await updateTopLevel(trusted, { source, store, nowMs, ...(floor ? { floor } : {}) })
+  return read(vendor, current, delegatedTargets(current, { source, store, nowMs }))
 }
 
 /**
@@ -127,90 +117,57 @@ export async function lastVerified(
   store: TextStore,
   nowMs: number,
 ): Promise<Verified | undefined> {
-  const trusted = await loadKept(vendor, store)
+  const kept = metadataIn(store)
+  const trusted = await loadKept(kept)
   const current = trusted && client.finish(trusted, nowMs)
-  return current?.tag === 'ok' ? read(current.value) : undefined
+  if (current?.tag !== 'ok') return undefined
+  return read(vendor, current.value, delegatedTargets(current.value, { store: kept, nowMs }))
 }
 
-function read(current: client.Current): Verified {
+async function read(
+  vendor: VendorId,
+  current: client.Current,
+  delegated: DelegatedTargets,
+): Promise<Verified> {
   const { signed } = current.targets
-  const { vendor: vendorBlock, releases, skipped } = readTargets(signed)
+  const { vendor: vendorBlock, releases: ownReleases, skipped } = readTargets(signed)
   if (!vendorBlock) {
     const text = 'The targets do not say whose they are (no `satpatch` block).'
-    throw new MirrorTrouble({ tag: 'refused', refusal: { tag: 'malformed', role: 'targets', text } })
+    throw new UpdateTrouble({ tag: 'refused', refusal: { tag: 'malformed', role: 'targets', text } })
   }
-  const { vendor } = current
-  const targetsExpireAt = expiryMs(signed)
-  return { vendor, current, targetsVersion: signed.version, targetsExpireAt, releases, vendorBlock, skipped }
-}
-
-async function loadKept(vendor: VendorId, store: TextStore): Promise<client.Trusted | undefined> {
-  const get = async (role: RoleName) => {
-    const text = await store.get(`${role}.json`)
-    return text === undefined ? undefined : utf8(text)
+  const { targets, unheard } = await delegated.all()
+  const releases = [...ownReleases]
+  const silent = [...unheard]
+  for (const { path, file, role } of targets) {
+    if (role === 'targets') continue // the vendor's own word goes before its delegates'
+    const release = readRelease(path, file, signed.version)
+    if (release.tag === 'release') releases.push(release.release)
+    else silent.push({ role, text: `${path.slice(0, 200)}: ${release.why}` })
   }
-  try {
-    const root = await get('root')
-    if (!root) return undefined
-    const [timestamp, snapshot, targets] = [
-      await get('timestamp'),
-      await get('snapshot'),
-      await get('targets'),
-    ]
-    const kept = client.restore(vendor, {
-      root,
-      ...(timestamp ? { timestamp } : {}),
-      ...(snapshot ? { snapshot } : {}),
-      ...(targets ? { targets } : {}),
-    })
-    return kept.tag === 'ok' ? kept.value : undefined
-  } catch (cause) {
-    throw notKept(cause)
+  return {
+    vendor,
+    current,
+    targetsVersion: signed.version,
+    targetsExpireAt: expiryMs(signed),
+    releases: releases.sort(newestFirst),
+    ownReleases,
+    vendorBlock,
+    skipped,
+    unheard: silent,
   }
 }
 
-async function keep(store: TextStore, name: string, bytes: Uint8Array): Promise<void> {
-  try {
-    await store.put(name, fromUtf8(bytes))
-  } catch (cause) {
-    throw notKept(cause)
+/** Top-level files under their names; delegates choose theirs, and so have a folder to themselves. */
+export function metadataIn(store: TextStore): MetadataStore {
+  const nameOf = (role: string): string =>
+    (roleNames as readonly string[]).includes(role) ? `${role}.json` : `delegated/${segmentOf(role)}.json`
+  return {
+    async get(role) {
+      const text = await store.get(nameOf(role))
+      return text === undefined ? undefined : utf8(text)
+    },
+    put: (role, bytes) => store.put(nameOf(role), fromUtf8(bytes)),
   }
-}
-
-function notKept(cause: unknown): MirrorTrouble {
-  const why = cause instanceof Error ? cause.message : 'unknown reason'
-  return new MirrorTrouble({ tag: 'store', text: `The release metadata could not be stored: ${why}` })
-}
-
-const network = (text: string): MirrorTrouble => new MirrorTrouble({ tag: 'network', text })
-
-function must<T>(verdict: Verdict<T>): T {
-  if (verdict.tag === 'ok') return verdict.value
-  throw new MirrorTrouble({ tag: 'refused', refusal: verdict.refusal })
-}
-
-/** `undefined`: the mirror does not have it (403 and 404, as the specification reads them). */
-async function getFile(
-  mirror: string,
-  file: string,
-  maxBytes: number,
-  role: RoleName,
-  options: RefreshOptions,
-): Promise<Bytes | undefined> {
-  const { signal, timeoutMs } = options
-  const result = await fetchBounded(options.fetch, metadataUrl(mirror, options.vendor, file), {
-    maxBytes,
-    ...(signal ? { signal } : {}),
-    ...(timeoutMs ? { timeoutMs } : {}),
-  })
-  if (result.tag === 'failed') throw network(result.text)
-  if (result.tag === 'too-long') {
-    const text = `${file} is longer than ${maxBytes} bytes.`
-    throw new MirrorTrouble({ tag: 'refused', refusal: { tag: 'endless-data', role, text } })
-  }
-  if (result.status === 404 || result.status === 403) return undefined
-  if (result.status !== 200) throw network(`it answered ${result.status} for ${file}`)
-  return result.bytes
 }
 
 /** The failure in words for a person: what happened, what happens next. */

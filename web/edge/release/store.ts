@@ -1,6 +1,6 @@
 /** Small named texts that outlive the process: trusted metadata, outstanding secrets. One port, several homes. */
 
-/** Names are `[A-Za-z0-9._/-]+`. A put is atomic: after a power cut either the old or the new text is there. */
+/** Names are `[A-Za-z0-9._~%/-]+`. A put is atomic: after a power cut either the old or the new text is there. */
 export interface TextStore {
   get(name: string): Promise<string | undefined>
   put(name: string, text: string): Promise<void>
