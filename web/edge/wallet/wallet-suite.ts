@@ -1,37 +1,20 @@
 /** What every wallet adapter must do, run over each of them and over the fake. A test file gives it a harness. */
 import { afterEach, describe, expect, test } from 'vitest'
-import { fromHex, sha256Hex, type Sha256Hex } from '../../core/bytes.ts'
 import { decodeInvoice } from '../../core/money/bolt11.ts'
 import { msat, type Msat } from '../../core/money/msat.ts'
-import { WalletError, type ConnectionRequest, type Wallet, type WalletEvent } from './wallet.ts'
-
-export interface WalletHarness {
-  /** A wallet of an account of its own. */
-  open(balanceMsat: number): Promise<Wallet>
-  /** Makes a client key, has `parent` cut a connection for it and opens that. */
-  cut(parent: Wallet, request: Omit<ConnectionRequest, 'client'>): Promise<Wallet>
-  /** Moves the clock of wallets and service. */
-  advance(ms: number): void
-  stop(): Promise<void>
-}
+import { WalletError, type Wallet } from './wallet.ts'
+import { managingTests } from './wallet-suite-managing.ts'
+import {
+  everything,
+  hashOf,
+  invoice,
+  next,
+  preimageOf,
+  type Pair,
+  type WalletHarness,
+} from './wallet-suite-tools.ts'
 
 export type StartHarness = (options: { holdLimitMs?: number }) => Promise<WalletHarness>
-
-const preimageOf = (n: number): string => n.toString(16).padStart(64, '0')
-const hashOf = (preimage: string): Sha256Hex => sha256Hex(fromHex(preimage))
-const invoice = (amount: number) => ({ amount: msat(amount), description: 'a window', expirySeconds: 600 })
-const everything = new Set(['pay', 'receive'] as const)
-
-/** The next event that `wanted` takes. */
-function next(wallet: Wallet, wanted: WalletEvent['tag']): Promise<WalletEvent> {
-  return new Promise((resolve) => {
-    const stop = wallet.onEvent((event) => {
-      if (event.tag !== wanted) return
-      stop()
-      resolve(event)
-    })
-  })
-}
 
 /** Registers the suite. */
 export function walletSuite(name: string, start: StartHarness): void {
@@ -45,7 +28,7 @@ export function walletSuite(name: string, start: StartHarness): void {
     afterEach(async () => {
       for (const harness of running.splice(0)) await harness.stop()
     })
-    const pair = async (): Promise<WalletHarness & { payer: Wallet; payee: Wallet }> => {
+    const pair = async (): Promise<Pair> => {
       const harness = await begin()
       return { ...harness, payer: await harness.open(10_000), payee: await harness.open(0) }
     }
@@ -311,6 +294,8 @@ export function walletSuite(name: string, start: StartHarness): void {
       advance(61_000)
       await expect(brief.balance()).rejects.toMatchObject({ code: 'unauthorized' })
     })
+
+    managingTests(pair)
 
     test('a closed wallet says so instead of hanging', async () => {
       const { payer, payee } = await pair()
