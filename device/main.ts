@@ -1,5 +1,6 @@
 /** `satpatch`: one command line, one verb per role. */
 import { readFileSync } from 'node:fs'
+import { applyCommand } from './cli/apply.ts'
 import {
   CliError,
   commandHelp,
@@ -13,6 +14,7 @@ import {
 import { deviceInitCommand } from './cli/device-init.ts'
 import { deviceRunCommand, deviceStatusCommand } from './cli/device-run.ts'
 import { distributorCommand } from './cli/distributor.ts'
+import { exportCommand } from './cli/export.ts'
 import { publishCommand } from './cli/publish.ts'
 import { relayCommand } from './cli/relay.ts'
 import { verifyProofCommand } from './cli/verify-proof.ts'
@@ -27,6 +29,8 @@ const commands: readonly Command[] = [
   deviceStatusCommand,
   distributorCommand,
   publishCommand,
+  exportCommand,
+  applyCommand,
   verifyReceiptsCommand,
   verifyProofCommand,
 ]

@@ -7,7 +7,7 @@ import { liveCell, type Live } from '../../web/core/live.ts'
 import type { NostrEvent } from '../../web/core/nostr/event.ts'
 import { RELEASE } from '../../web/core/nostr/kinds.ts'
 import { floorFrom, readAnnouncement } from '../../web/core/release/announce.ts'
-import { choose, whyText, type Refused } from '../../web/core/release/choose.ts'
+import { choose, whyText, type Choice, type Refused } from '../../web/core/release/choose.ts'
 import { readRoot } from '../../web/core/release/repository.ts'
 import type { RootSigned } from '../../web/core/release/tuf.ts'
 import { isActive, stateOf } from '../../web/core/rollout/lifecycle.ts'
@@ -150,6 +150,7 @@ export function createLooker(deps: LookerDeps): Looker {
       fetch: ports.fetch,
       signal,
       ...(floor === undefined ? {} : { floor }),
+      ...(ports.offline === true ? { offline: true } : {}),
       onRefused: (mirror, { tag, text }) => deps.refused.note(tag, mirror, text),
     })
 
@@ -260,9 +261,9 @@ export function createLooker(deps: LookerDeps): Looker {
 const targetsSigners = (root: RootSigned): Sha256Hex =>
   sha256Hex(utf8([...root.roles.targets.keyids].sort().join()))
 
-/** The record after a look at verified metadata. */
-function followed(record: DeviceRecord, found: Verified, config: DeviceConfig, nowMs: number): DeviceRecord {
-  const choice = choose(found.releases, {
+/** Which of the signed releases this device takes next. */
+export const choiceFor = (record: DeviceRecord, found: Verified, config: DeviceConfig): Choice =>
+  choose(found.releases, {
     hardware: config.hardware,
     installed: Object.fromEntries(
       Object.entries(record.installed).map(([product, { version }]) => [product, version]),
@@ -275,6 +276,10 @@ function followed(record: DeviceRecord, found: Verified, config: DeviceConfig, n
     ),
     ...(config.products.length === 0 ? {} : { products: new Set(config.products) }),
   })
+
+/** The record after a look at verified metadata. */
+function followed(record: DeviceRecord, found: Verified, config: DeviceConfig, nowMs: number): DeviceRecord {
+  const choice = choiceFor(record, found, config)
   const chosen = choice.tag === 'take' ? [choice.release] : []
   const jobs = reconcile(record.jobs, chosen, found.releases, nowMs)
   const idle = !jobs.some(isActive)

@@ -22,6 +22,8 @@ export type Ports = Readonly<{
   retryMs: number
   /** No seller for so long is told as waiting. */
   lonelyMs: number
+  /** From a stick: the expiry of timestamp and snapshot is waived, and nobody needs to have accepted the device. */
+  offline?: boolean
   /** How long a payment that settled late is listened for after the end. */
   lateWatchMs: number
 }>

@@ -35,8 +35,10 @@ test('what was refused is on disk for the owner alone, over a restart, and a dam
   expect(await readRefused(dataDir)).toEqual([])
 })
 
-test('a flood of one attack costs one write in half a minute', async () => {
+test('a flood of one attack costs one write in half a minute, and thirty lines of the log', async () => {
   const dataDir = await directory()
+  let lines = 0
+  const log = pino({ level: 'warn' }, { write: () => void lines++ })
   let nowMs = 0
   const counts: number[] = []
   const write = (_file: string, text: Uint8Array | string): Promise<void> => {
@@ -52,4 +54,5 @@ test('a flood of one attack costs one write in half a minute', async () => {
   await book.idle()
   await book.idle()
   expect(counts).toEqual([1002, 1002])
+  expect(lines).toBe(32)
 })

@@ -19,6 +19,9 @@ export interface RefusedBook extends Live<readonly Refused[]> {
 
 /** An attacker decides how often this is called, and must not wear out a flash disk. */
 const WRITE_EVERY_MS = 30_000
+/** Lines in the log at once, and how soon there may be one more; what is not said is counted all the same. */
+const LOG_BURST = 30
+const LOG_EVERY_MS = 2000
 
 export const refusedFile = (dataDir: string): string => join(dataDir, 'refused.json')
 const fileSchema = v.pipe(v.string(), v.parseJson(), v.pipe(v.array(refusedSchema), v.maxLength(MAX_REFUSED)))
@@ -60,6 +63,17 @@ export async function openRefused(
   let writing: Promise<void> = Promise.resolve()
   let writtenAtMs = -Infinity
   let dirty = false
+  let lines = LOG_BURST
+  let linesAtMs = deps.nowMs()
+
+  function mayLog(): boolean {
+    const nowMs = deps.nowMs()
+    lines = Math.min(LOG_BURST, lines + Math.max(0, nowMs - linesAtMs) / LOG_EVERY_MS)
+    linesAtMs = nowMs
+    if (lines < 1) return false
+    lines--
+    return true
+  }
 
   function write(): void {
     dirty = false
@@ -76,7 +90,7 @@ export async function openRefused(
       const known = cell.get().length
       const next = withRefused(cell.get(), { attack, from, text }, Math.max(0, deps.nowMs()))
       const isNew = next[0]?.count === 1 || next.length !== known
-      deps.log.warn({ attack, from }, `refused, ${attack}: ${text}`)
+      if (mayLog()) deps.log.warn({ attack, from }, `refused, ${attack}: ${text}`)
       cell.set(next)
       dirty = true
       if (isNew || Math.abs(deps.nowMs() - writtenAtMs) >= WRITE_EVERY_MS) write()

@@ -81,7 +81,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
   const pool = ports.createPool(network.nostrUrls)
   const wake = createWake(signal)
   const tellWake = createWake(signal)
-  let accepted = joining === undefined || joining.acceptedAt !== null
+  let accepted = ports.offline === true || joining === undefined || joining.acceptedAt !== null
   let joinTrouble: string | undefined
 
   const looker = createLooker({
@@ -370,7 +370,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
       if (changed) tellWake.now()
       refreshView(changed)
     }),
-    refused.subscribe(() => progress.poke(true)),
+    refused.subscribe(() => progress.poke(false)),
     pool.status.subscribe((relays) => {
       if (relays.some((relay) => relay.connected)) tellWake.now()
       cell.set(snapshotOf(view))

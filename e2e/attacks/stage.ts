@@ -61,6 +61,8 @@ export interface Stage {
   standing(): Promise<Standing>
   /** A line of the device's log, of now or later, that has the attack's name. */
   named(attack: string, since: number): Promise<string>
+  /** Until the log says so, now or later. */
+  says(words: RegExp, since: number): Promise<string>
   logLength(): number
   /** Until the device trusts this very metadata file. */
   seenByDevice(name: string, bytes: Uint8Array): Promise<unknown>
@@ -178,18 +180,19 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
       }
     },
     logLength: () => logText().length,
-    named: (attack, since) =>
+    says: (words, since) =>
       until(
-        `the log to name ${attack}`,
+        `the log to say ${words.source}`,
         TIMEOUT_MS,
         () =>
           logText()
             .slice(since)
             .split('\n')
-            .find((line) => line.includes(`"attack":"${attack}"`)),
+            .find((line) => words.test(line)),
         () => device.program?.tail() ?? '',
         20,
       ),
+    named: (attack, since) => stage.says(new RegExp(`"attack":"${attack}"`), since),
     seenByDevice: (name, bytes) =>
       until(
         `the device to take ${name}`,

@@ -251,15 +251,17 @@ export type Current = Required<Trusted>
 
 /**
  * The last word on the top level: all four in date and consistent, and not older than `floor`, the newest targets
- * version that the vendor is known to have announced.
+ * version that the vendor is known to have announced. `listsNowMs`: another time for timestamp and snapshot, which
+ * nobody can renew on a stick.
  */
-export function finish(trusted: Trusted, nowMs: number, floor = 0): Verdict<Current> {
+export function finish(trusted: Trusted, nowMs: number, floor = 0, listsNowMs = nowMs): Verdict<Current> {
   const { root, timestamp, snapshot, targets } = trusted
   if (!timestamp || !snapshot || !targets || want(trusted).tag !== 'done') {
     return refuse('mix-and-match', 'targets', 'The metadata is not complete.')
   }
   for (const envelope of [root, timestamp, snapshot, targets]) {
-    const fresh = verifyFresh(envelope, nowMs)
+    const isList = envelope.role === 'timestamp' || envelope.role === 'snapshot'
+    const fresh = verifyFresh(envelope, isList ? listsNowMs : nowMs)
     if (fresh.tag === 'refused') return fresh
   }
   if (targets.signed.version < floor) {

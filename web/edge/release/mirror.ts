@@ -62,6 +62,8 @@ export type RefreshOptions = Readonly<{
   floor?: number
   signal?: AbortSignal
   timeoutMs?: number
+  /** From a stick: the expiry of timestamp and snapshot is waived (`updater.ts`). */
+  offline?: boolean
   /** Hears of every mirror that lied, also when a later one told the truth. */
   onRefused?: (mirror: string, refusal: Refusal) => void
 }>
@@ -104,7 +106,13 @@ async function refreshFrom(mirror: string, options: RefreshOptions): Promise<Ver
     trusted = must(client.pin(vendor, first))
     await keep(store, 'root', first)
   }
-  const current = await updateTopLevel(trusted, { source, store, nowMs, ...(floor ? { floor } : {}) })
+  const current = await updateTopLevel(trusted, {
+    source,
+    store,
+    nowMs,
+    ...(floor ? { floor } : {}),
+    ...(options.offline === true ? { offline: true } : {}),
+  })
   return read(vendor, current, delegatedTargets(current, { source, store, nowMs }))
 }
 

@@ -56,13 +56,16 @@ export type UpdateOptions = Readonly<{
   nowMs: number
   /** Newest targets version that the vendor is known to have announced. */
   floor?: number
+  /** From a stick: the expiry of timestamp and snapshot is waived, since nobody can renew it there. All else stands. */
+  offline?: boolean
 }>
 
 /** Sections 5.3 to 5.6.6, from `trusted` on. @throws UpdateTrouble */
 export async function updateTopLevel(
   start: client.Trusted,
-  { source, store, nowMs, floor }: UpdateOptions,
+  { source, store, nowMs, floor, offline }: UpdateOptions,
 ): Promise<client.Current> {
+  const listsNowMs = offline === true ? 0 : nowMs
   let trusted = start
   for (let i = 0; i < LIMITS.rootRotations; i++) {
     const file = `${trusted.root.signed.version + 1}.root.json`
@@ -74,7 +77,7 @@ export async function updateTopLevel(
   trusted = must(client.rootsDone(trusted, nowMs))
   const timestamp = await fetchFile(source, 'timestamp.json', LIMITS.timestampBytes, 'timestamp')
   if (!timestamp) throw network('it has no timestamp for this vendor')
-  trusted = must(client.nextTimestamp(trusted, timestamp, nowMs))
+  trusted = must(client.nextTimestamp(trusted, timestamp, listsNowMs))
   if (trusted.timestamp?.bytes === timestamp) await keep(store, 'timestamp', timestamp)
   // Two rounds at most: a snapshot, then targets.
   for (let wanted = client.want(trusted); wanted.tag === 'fetch'; wanted = client.want(trusted)) {
@@ -82,10 +85,14 @@ export async function updateTopLevel(
     const file = fileName(trusted, role, version)
     const bytes = await fetchFile(source, file, maxBytes, role)
     if (!bytes) throw network(`it lacks ${file}`)
-    trusted = must((role === 'snapshot' ? client.nextSnapshot : client.nextTargets)(trusted, bytes, nowMs))
+    trusted = must(
+      role === 'snapshot'
+        ? client.nextSnapshot(trusted, bytes, listsNowMs)
+        : client.nextTargets(trusted, bytes, nowMs),
+    )
     await keep(store, role, bytes)
   }
-  return must(client.finish(trusted, nowMs, floor))
+  return must(client.finish(trusted, nowMs, floor, listsNowMs))
 }
 
 /** Consistent snapshots have the version in the name (section 6.2). */
