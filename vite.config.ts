@@ -1,7 +1,7 @@
 /** Builds the PWA (`web/` to `dist/web`) and configures the unit tests of every room. */
 import { svelte } from '@sveltejs/vite-plugin-svelte'
 import { VitePWA } from 'vite-plugin-pwa'
-import { defineConfig } from 'vitest/config'
+import { configDefaults, defineConfig } from 'vitest/config'
 
 const testing = process.env['VITEST'] !== undefined
 const here = import.meta.dirname
@@ -32,6 +32,8 @@ export default defineConfig({
   test: {
     environment: 'node',
     include: ['web', 'relay', 'device', 'e2e'].map((room) => `${room}/**/*.test.ts`),
+    // The slow ones run with `npm run test:full`.
+    exclude: [...configDefaults.exclude, ...(process.env['SATPATCH_FULL'] ? [] : ['**/*.full.test.ts'])],
     setupFiles: ['e2e/support/fixed-seed.ts'],
     testTimeout: 20_000,
   },

@@ -17,6 +17,7 @@ import { distributorCommand } from './cli/distributor.ts'
 import { exportCommand } from './cli/export.ts'
 import { publishCommand } from './cli/publish.ts'
 import { relayCommand } from './cli/relay.ts'
+import { runTuf, tufCommand } from './cli/tuf.ts'
 import { verifyProofCommand } from './cli/verify-proof.ts'
 import { verifyReceiptsCommand } from './cli/verify-receipts.ts'
 import { installLastResort } from './last-resort.ts'
@@ -33,6 +34,8 @@ const commands: readonly Command[] = [
   applyCommand,
   verifyReceiptsCommand,
   verifyProofCommand,
+  // Its own grammar, which the conformance suite sets: main() hands it over whole.
+  { ...tufCommand, run: async () => EXIT.usage },
 ]
 
 const version = (): string => {
@@ -69,6 +72,7 @@ async function main(args: readonly string[]): Promise<number> {
     out(overview(commands, version()))
     return first === undefined ? EXIT.usage : EXIT.ok
   }
+  if (first === tufCommand.verb && !args.includes('--help')) return runTuf(args.slice(1))
   const { command, rest } = findCommand(commands, args)
   const { flags, argument, help } = parseFlags(command, rest)
   if (help) {

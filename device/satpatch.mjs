@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The package's `bin`: sets up once, then becomes the command line (`device/main.ts`). */
+/** The package's `bin`: sets up once, then becomes the command line (`device/start.ts`). */
 import { launch } from './setup.mjs'
 
-await launch(['run', 'device/main.ts', ...process.argv.slice(2)])
+await launch(['run', 'device/start.ts', ...process.argv.slice(2)])

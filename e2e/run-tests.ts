@@ -2,7 +2,7 @@
  * `npm test`: a browser, types, lint, unit tests, the web app's build and the journeys.
  * The last line is `N passed, N failed` (and `, N skipped`); the exit code says the same.
  *
- *   --full          also the slow journeys (`*.full.spec.ts`)
+ *   --full          also the slow journeys (`*.full.spec.ts`) and the slow unit tests (`*.full.test.ts`)
  *   --extra         only those
  *   --budget-s N    starts no journey file after N seconds, and says which it left out
  */
@@ -16,6 +16,7 @@ import { ensureBrowser } from './support/browser.ts'
 import { root, run, tool } from './support/run.ts'
 
 const UNIT_TIMEOUT_MS = 8 * 60_000
+const FULL_UNIT_TIMEOUT_MS = 30 * 60_000
 const BUILD_TIMEOUT_MS = 4 * 60_000
 const JOURNEY_TIMEOUT_MS = 10 * 60_000
 const FULL_JOURNEY_TIMEOUT_MS = 30 * 60_000
@@ -122,6 +123,11 @@ if (!flags.extra) {
   await vitest('unit tests', UNIT_TIMEOUT_MS, [], env)
 }
 
+if (flags.full || flags.extra) {
+  heading('Slow unit tests')
+  await vitest('slow unit tests', FULL_UNIT_TIMEOUT_MS, ['.full.test.'], { ...env, SATPATCH_FULL: '1' })
+}
+
 heading('Web app')
 const built = await run(
   process.execPath,
@@ -163,7 +169,7 @@ for (const file of journeyFiles()) if (!isFailure(file)) await journey(file)
 
 heading('Sums')
 if (leftOut.length > 0) say(`Left out for want of time: ${leftOut.join(', ')}`)
-if (!flags.full && !flags.extra) say('The slow journeys run with: npm run test:full')
+if (!flags.full && !flags.extra) say('The slow journeys and unit tests run with: npm run test:full')
 for (const name of failures) say(`✗ ${name}`)
 const skipped = sums.skipped > 0 ? `, ${sums.skipped} skipped` : ''
 say(`${elapsedS()} s\n`)

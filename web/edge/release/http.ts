@@ -17,6 +17,8 @@ export type FetchOptions = Readonly<{
   method?: 'GET' | 'PUT' | 'POST'
   body?: Bytes | string
   headers?: Readonly<Record<string, string>>
+  /** Takes the body of a 200 as it comes; the result's `bytes` are then empty. */
+  onBytes?: (bytes: Uint8Array) => Promise<void>
 }>
 
 /** Never throws. Any HTTP status is an `ok`: what it means is the caller's. */
@@ -38,7 +40,8 @@ export async function fetchBounded(
       ...(body === undefined ? {} : { body }),
       ...(headers ? { headers } : {}),
     })
-    const bytes = await readBounded(response, maxBytes)
+    const take = response.status === 200 ? options.onBytes : undefined
+    const bytes = await readBounded(response, maxBytes, take)
     return bytes ? { tag: 'ok', status: response.status, bytes } : { tag: 'too-long', maxBytes }
   } catch (error) {
     const seconds = Math.round(timeoutMs / 1000)
@@ -46,7 +49,11 @@ export async function fetchBounded(
   }
 }
 
-async function readBounded(response: Response, maxBytes: number): Promise<Bytes | undefined> {
+async function readBounded(
+  response: Response,
+  maxBytes: number,
+  take?: (bytes: Uint8Array) => Promise<void>,
+): Promise<Bytes | undefined> {
   if (!response.body) return new Uint8Array(0)
   const reader = response.body.getReader()
   const parts: Uint8Array[] = []
@@ -59,7 +66,8 @@ async function readBounded(response: Response, maxBytes: number): Promise<Bytes 
       await reader.cancel().catch(() => undefined)
       return undefined
     }
-    parts.push(value)
+    if (take) await take(value)
+    else parts.push(value)
   }
 }
 
