@@ -198,11 +198,15 @@ export interface KeeperChannel {
 /** Keeps the allowances' secrets unreadable at rest; without one they are stored as they are. */
 export interface Vault {
   seal(secret: Bytes): Promise<Bytes>
+  /** Rejects while it is locked. */
   open(sealed: Bytes): Promise<Bytes>
 }
 
 export type KeeperOptions = Readonly<{
-  /** The owner's wallets by id. One that appears later starts the allowances that were waiting for it. */
+  /**
+   * The owner's wallets by id. One that appears later starts the allowances that were waiting for it; whenever this
+   * changes, secrets that were locked are tried again.
+   */
   sources: Live<ReadonlyMap<string, OpenSource>>
   journal: Journal
   lock: KeeperLock

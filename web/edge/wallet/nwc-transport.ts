@@ -30,7 +30,15 @@ export interface NwcTransport {
 export type NwcTransportOptions = Readonly<{ pool?: Pool; nowMs?: () => number }>
 
 type Encryption = 'nip44_v2' | 'nip04'
-type Pending = { event: NostrEvent; encryption: Encryption; finish: (reply: Reply) => void; sent: boolean }
+type Pending = {
+  event: NostrEvent
+  encryption: Encryption
+  finish: (reply: Reply) => void
+  sent: boolean
+  sentAtMs: number
+  /** A payment takes as long as Lightning does. */
+  measures: boolean
+}
 
 /** Requests without an answer; one more is refused at once. */
 export const MAX_IN_FLIGHT = 500
@@ -51,6 +59,8 @@ export function createNwcTransport(
   const listeners = new Set<(type: string, notification: unknown) => void>()
   const status = liveCell<{ connected: boolean; trouble?: string }>({ connected: false })
   let closed = false
+  /** The last answer's way there and back: told with the next request, so that both ends can show it. */
+  let roundTripMs: number | undefined
 
   let known: Encryption | undefined
   let tellKnown: (encryption: Encryption) => void = () => undefined
@@ -86,6 +96,7 @@ export function createNwcTransport(
         sent: true,
         message: "The wallet's answer could not be read.",
       })
+    if (waiting.measures) roundTripMs = Math.max(0, nowMs() - waiting.sentAtMs)
     const { error, result } = parsed.output
     waiting.finish(
       error ? { tag: 'refused', code: error.code, message: error.message } : { tag: 'result', result },
@@ -152,7 +163,7 @@ export function createNwcTransport(
           code: 'RATE_LIMITED',
           message: `${MAX_IN_FLIGHT} requests are waiting already.`,
         }
-      const text = JSON.stringify({ method, params })
+      const text = JSON.stringify({ method, params, rtt_ms: roundTripMs })
       const createdAt = Math.floor(nowMs() / 1000)
       const event = signEvent(
         {
@@ -182,6 +193,8 @@ export function createNwcTransport(
           event,
           encryption,
           sent: false,
+          sentAtMs: nowMs(),
+          measures: method !== 'pay_invoice',
           finish: (reply) => {
             clearTimeout(timer)
             if (pending.delete(event.id)) resolve(reply)

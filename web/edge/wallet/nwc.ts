@@ -100,7 +100,12 @@ export async function connectNwc(uri: string, options: NwcOptions = {}): Promise
   return walletOver(createNwcTransport(parsed.connection, options), parsed.connection, options)
 }
 
-function walletOver(transport: NwcTransport, connection: WalletConnection, options: NwcOptions): Wallet {
+/** The port over anything that carries NIP-47 requests: a Nostr relay, or an allowance in the same process. */
+export function walletOver(
+  transport: NwcTransport,
+  connection: Pick<WalletConnection, 'relays'>,
+  options: NwcOptions,
+): Wallet {
   const nowMs = options.nowMs ?? Date.now
   const replyTimeoutMs = options.replyTimeoutMs ?? REPLY_TIMEOUT_MS
   const payTimeoutMs = options.payTimeoutMs ?? PAY_TIMEOUT_MS
