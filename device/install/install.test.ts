@@ -1,9 +1,20 @@
 import { createHash } from 'node:crypto'
-import { access, mkdir, mkdtemp, readFile, readlink, readdir, rm, writeFile } from 'node:fs/promises'
+import {
+  access,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readlink,
+  readdir,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Release } from '../../web/core/release/target.ts'
 import {
   due,
@@ -224,6 +235,63 @@ describe('an installer of the owner’s own', () => {
     const job = await install(releaseOf('1', 'one'), touch, await artifactWith('other'))
     expect(stateOf(job)).toBe('rolled back')
     await expect(access(join(dir, 'installed'))).rejects.toThrow()
+  })
+})
+
+describe('between the proof and the use (TOCTOU)', () => {
+  const releaseOne = releaseOf('1', 'one')
+  const swapped = { tag: 'unfit', attack: 'replaced-file' }
+
+  test('the slots take what they hold a handle on: a link to a good file, or another file, is refused', async () => {
+    const artifact = await artifactWith('one')
+    await rename(artifact, `${artifact}.elsewhere`)
+    await symlink(`${artifact}.elsewhere`, artifact)
+    const installer = slots()
+    const plan = await installer.prepare(releaseOne)
+    expect(await installer.place(plan, releaseOne, artifact)).toMatchObject(swapped)
+    expect(await running()).toBeNull()
+    await rm(artifact, { force: true })
+    await artifactWith('two')
+    expect(await installer.place(plan, releaseOne, artifact)).toMatchObject(swapped)
+    expect(await running()).toBeNull()
+  })
+
+  const custom = (command: string): Installer =>
+    createCustomInstaller({
+      command,
+      rollbackCommand: undefined,
+      timeoutMs: 5000,
+      health: undefined,
+      artifactOf: () => join(dir, 'downloads', 'artifact'),
+      signal,
+    })
+  const place = async (command: string): Promise<InstallResult> => {
+    const installer = custom(command)
+    return installer.place(await installer.prepare(releaseOne), releaseOne, await artifactWith('one'))
+  }
+
+  test('an installer finds the proven handle open, whatever stands at the path by then', async () => {
+    const swap = 'rm "$SATPATCH_ARTIFACT"; echo evil > "$SATPATCH_ARTIFACT"'
+    expect(await place(`${swap}; cat <&3 > "${dir}/installed"`)).toMatchObject(swapped)
+    expect(await readFile(join(dir, 'installed'), 'utf8')).toBe('one')
+  })
+
+  test('a file that was changed in place while it was installed is told as an attack', async () => {
+    expect(await place('printf two > "$SATPATCH_ARTIFACT"')).toMatchObject(swapped)
+    expect(await place('rm "$SATPATCH_ARTIFACT"')).toEqual({ tag: 'ok' })
+  })
+
+  test('no command sees our secrets in its environment', async () => {
+    vi.stubEnv('SATPATCH_WALLET', 'nostr+walletconnect://secret')
+    const result = await runCommand('env', {
+      env: { SATPATCH_VERSION: '1' },
+      cwd: dir,
+      timeoutMs: 5000,
+      signal,
+    })
+    vi.unstubAllEnvs()
+    expect(result.tag === 'ok' && result.output).toContain('SATPATCH_VERSION=1')
+    expect(result.tag === 'ok' && result.output).not.toContain('walletconnect')
   })
 })
 

@@ -1,4 +1,6 @@
 /** One process a data directory. The kernel drops the lock with the process, however it ends: no stale lock files. */
+import { chmod } from 'node:fs/promises'
+import { join } from 'node:path'
 import { storageError } from '../storage/errors.ts'
 
 export class LockedError extends Error {
@@ -13,6 +15,7 @@ export async function lockDirectory(directory: string): Promise<() => Promise<vo
   const { lockDataDir } = await import('../../relay/data-dir.ts')
   try {
     const unlock = lockDataDir(directory)
+    await chmod(join(directory, 'lock.sqlite'), 0o600)
     return async () => unlock()
   } catch (error) {
     if (!(error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY))

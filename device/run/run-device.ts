@@ -370,7 +370,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
       if (changed) tellWake.now()
       refreshView(changed)
     }),
-    refused.subscribe(() => progress.poke(false)),
+    refused.subscribe(([latest]) => progress.poke(latest?.count === 1)),
     pool.status.subscribe((relays) => {
       if (relays.some((relay) => relay.connected)) tellWake.now()
       cell.set(snapshotOf(view))
