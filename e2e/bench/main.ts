@@ -16,12 +16,14 @@ import { swarmBench } from './swarm.ts'
 import { paidTabsBench } from './tabs-bench.ts'
 import { json, table } from './table.ts'
 import { transportBench } from './transport.ts'
+import { walletBench } from './wallet.ts'
 import { walletTpsBench } from './wallet-tps.ts'
 
 const benches: readonly Bench[] = [
   paidBench,
   paidTabsBench,
   walletTpsBench,
+  walletBench,
   transportBench,
   firstBench,
   swarmBench,

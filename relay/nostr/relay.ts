@@ -15,7 +15,7 @@ export const nostrLimits = {
   subscriptionsPerConnection: 300,
   filtersPerSubscription: 20,
   storedEventsPerFilter: 500,
-  connections: 4000,
+  connections: 12_000,
   connectionsPerAddress: 1000,
   /** Frames of one connection that wait for their turn; then its socket is not read. */
   waitingFrames: 64,

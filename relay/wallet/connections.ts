@@ -42,13 +42,24 @@ export type Connection = Readonly<{
 export const MAX_LAYERS = 32
 export const MAX_CONNECTIONS_CUT = 10_000
 
+/** Few different sets are granted: each is read once. */
+const grants = new Map<string, ReadonlySet<string>>()
+function methodsOf(text: string): ReadonlySet<string> {
+  let found = grants.get(text)
+  if (!found) {
+    if (grants.size > 1000) grants.clear()
+    grants.set(text, (found = new Set(text.split(' '))))
+  }
+  return found
+}
+
 export const fromRow = (row: Row): Connection => ({
   client: String(row['client']),
   account: String(row['account']),
   ...(row['parent'] !== null && { source: row['parent'] as string }),
   isolated: row['isolated'] === 1,
   name: String(row['name']),
-  methods: new Set(String(row['methods']).split(' ')),
+  methods: methodsOf(String(row['methods'])),
   ...(row['budget'] !== null && { budgetMsat: Number(row['budget']) }),
   renewal: row['renewal'] as Renewal,
   usedMsat: Number(row['used']),

@@ -28,6 +28,7 @@ export function openDatabase(path: string, options: { readOnly?: boolean } = {})
     if (!found) prepared.set(sql, (found = db.prepare(sql)))
     return found
   }
+  const step = (sql: string): void => void statement(sql).run()
   let depth = 0
   return {
     get: (sql, ...params) => statement(sql).get(...(params as SQLInputValue[])),
@@ -37,15 +38,15 @@ export function openDatabase(path: string, options: { readOnly?: boolean } = {})
       const [begin, commit, undo] = depth
         ? [`SAVEPOINT s${depth}`, `RELEASE s${depth}`, `ROLLBACK TO s${depth}`]
         : ['BEGIN IMMEDIATE', 'COMMIT', 'ROLLBACK']
-      db.exec(begin)
+      step(begin)
       depth++
       try {
         const value = work()
-        db.exec(commit)
+        step(commit)
         return value
       } catch (error) {
-        db.exec(undo)
-        if (depth > 1) db.exec(commit)
+        step(undo)
+        if (depth > 1) step(commit)
         throw error
       } finally {
         depth--

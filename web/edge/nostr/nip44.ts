@@ -1,5 +1,5 @@
 /** NIP-44 v2 encryption between two parties, with conversation keys kept (one costs 3 ms). */
-import { nip44 } from 'nostr-tools'
+import { decrypt, encrypt, getConversationKey } from '#nip44'
 import type { PartyKey } from '../../core/bytes.ts'
 import type { SecretKey } from '../../core/nostr/event.ts'
 
@@ -12,7 +12,7 @@ function conversationKey(secret: SecretKey, other: PartyKey): Uint8Array {
   if (!keys) kept.set(secret, (keys = new Map()))
   let key = keys.get(other)
   if (!key) {
-    key = nip44.getConversationKey(secret, other)
+    key = getConversationKey(secret, other)
     if (keys.size >= MAX_KEPT) for (const oldest of keys.keys()) if (keys.delete(oldest)) break
     keys.set(other, key)
   }
@@ -21,10 +21,10 @@ function conversationKey(secret: SecretKey, other: PartyKey): Uint8Array {
 
 /** @throws when `text` is empty or longer than 65,535 bytes, or `other` is not a point. */
 export function encryptTo(secret: SecretKey, other: PartyKey, text: string): string {
-  return nip44.encrypt(text, conversationKey(secret, other))
+  return encrypt(text, conversationKey(secret, other))
 }
 
 /** @throws when the payload is not NIP-44 v2 from `other` to this party. */
 export function decryptFrom(secret: SecretKey, other: PartyKey, payload: string): string {
-  return nip44.decrypt(payload, conversationKey(secret, other))
+  return decrypt(payload, conversationKey(secret, other))
 }

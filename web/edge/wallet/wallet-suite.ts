@@ -1,7 +1,7 @@
 /** What every wallet adapter must do, run over each of them and over the fake. A test file gives it a harness. */
 import { afterEach, describe, expect, test } from 'vitest'
 import { decodeInvoice } from '../../core/money/bolt11.ts'
-import { msat, type Msat } from '../../core/money/msat.ts'
+import type { Msat } from '../../core/money/msat.ts'
 import { WalletError, type Wallet } from './wallet.ts'
 import { managingTests } from './wallet-suite-managing.ts'
 import {
