@@ -1,8 +1,10 @@
 /** The relay's HTTP routes (ARCHITECTURE.md "HTTP"), without a socket. */
 import * as v from 'valibot'
-import { parseInfoHash, parseSha256Hex, utf8, type PartyKey } from '../web/core/bytes.ts'
+import { fromUtf8, parseInfoHash, parseSha256Hex, utf8, type PartyKey } from '../web/core/bytes.ts'
 import { verifyHttpAuth } from '../web/edge/nostr/nip98.ts'
 import type { RelayConfig } from '../web/edge/relay-config.ts'
+import { roleNamePattern } from '../web/core/release/delegate.ts'
+import { MAX_FILES } from '../web/core/release/proposal.ts'
 import { LIMITS } from '../web/core/release/tuf.ts'
 import { HttpError, json, readBody, readJson, type Context, type Handler, type Route } from './http/http.ts'
 import { fastSha256 } from './files.ts'
@@ -26,6 +28,8 @@ export const apiLimits = {
   accountsPeriodS: DAY_S,
   accountBodyBytes: 4 * 1024,
   admissionBodyBytes: 2 * (LIMITS.rootBytes + LIMITS.targetsBytes),
+  // JSON in JSON: each quote takes two bytes.
+  proposalBodyBytes: 2 * (LIMITS.rootBytes + 2 * LIMITS.targetsBytes),
 } as const
 
 /** Opens a play-money account at the wallet service. */
@@ -53,6 +57,12 @@ const admissionSchema = v.object({
   code: v.pipe(v.string(), v.maxLength(200)),
   root: v.string(),
   targets: v.string(),
+})
+const proposalSchema = v.object({
+  files: v.pipe(
+    v.record(v.pipe(v.string(), v.maxLength(64)), v.string()),
+    v.check((files) => Object.keys(files).length <= MAX_FILES),
+  ),
 })
 const accountSchema = v.object({ name: v.optional(v.pipe(v.string(), v.trim(), v.maxLength(80))) })
 
@@ -152,16 +162,36 @@ export function apiRoutes(deps: ApiDeps): Route[] {
 
   const putMetadata: Handler = async (request, context) => {
     const vendor = vendorOf(context)
-    const [, number, role] = /^([1-9]\d{0,9})\.(root|targets)\.json$/.exec(context.params['file'] ?? '') ?? []
-    if (number === undefined)
-      throw new HttpError(400, 'malformed', 'Only N.root.json and N.targets.json can be uploaded.')
+    const named = /^([1-9]\d{0,9})\.([^/]+)\.json$/.exec(context.params['file'] ?? '')
+    const [number, role] = [named?.[1], named?.[2] ?? '']
+    if (number === undefined || !(['root', 'targets'].includes(role) || roleNamePattern.test(role))) {
+      const text = 'Only N.root.json, N.targets.json and the files of delegated roles can be uploaded.'
+      throw new HttpError(400, 'malformed', text)
+    }
     limitMetadata(context.address)
     const bytes = await readBody(request, role === 'root' ? LIMITS.rootBytes : LIMITS.targetsBytes)
-    return json(
-      await (role === 'root'
-        ? vendor.putRoot(Number(number), bytes)
-        : vendor.putTargets(Number(number), bytes)),
-    )
+    return json(await vendor.put(role, Number(number), bytes))
+  }
+
+  const postProposal: Handler = async (request, context) => {
+    const vendor = vendorOf(context)
+    limitMetadata(context.address)
+    const body = v.safeParse(proposalSchema, await readJson(request, apiLimits.proposalBodyBytes))
+    if (!body.success) throw new HttpError(400, 'malformed', 'Send {files: {root?, targets?, …}} as texts.')
+    const files = Object.entries(body.output.files).map(([role, text]) => [role, utf8(text)] as const)
+    const result = await vendor.submit(Object.fromEntries(files))
+    if (result.tag === 'published') return json({ published: true, ...result.versions })
+    return json({ published: false, id: result.id, needs: result.needs }, 202)
+  }
+
+  const getProposal: Handler = async (_request, context) => {
+    const files = await vendorOf(context).proposal(context.params['id'] ?? '')
+    if (!files) {
+      const text = 'This proposal does not wait any more: it was published, or another change came first.'
+      throw new HttpError(404, 'proposal-unknown', text)
+    }
+    const texts = Object.entries(files).map(([role, bytes]) => [role, fromUtf8(bytes)] as const)
+    return json({ files: Object.fromEntries(texts) }, 200, { 'cache-control': 'no-store' })
   }
 
   /** @throws HttpError when the request is not signed by a Nostr key for this very body and path. */
@@ -188,11 +218,11 @@ export function apiRoutes(deps: ApiDeps): Route[] {
       throw new HttpError(400, 'malformed', 'The name must be the info-hash in hex and ".torrent".')
     limitTorrents(context.address)
     const body = await readBody(request, mirrorLimits.torrentBytes)
-    if (signer(request, body) !== vendor.vendor.nostr) {
+    if (!vendor.mayUpload(signer(request, body))) {
       throw new HttpError(
         403,
         'not-the-vendor',
-        "Only the vendor's own key may upload its torrents. Nothing was stored.",
+        "Only the vendor's own key, or one that it has delegated a product to, may upload its torrents. Nothing was stored.",
       )
     }
     await vendor.putTorrent(infoHash, body)
@@ -258,6 +288,8 @@ export function apiRoutes(deps: ApiDeps): Route[] {
     { method: 'POST', pattern: '/api/accounts', handler: openAccount },
     { method: 'GET', pattern: '/v/:vendor/metadata/:file', handler: getMetadata, cors },
     { method: 'PUT', pattern: '/v/:vendor/metadata/:file', handler: putMetadata, cors },
+    { method: 'POST', pattern: '/v/:vendor/proposals', handler: postProposal, cors },
+    { method: 'GET', pattern: '/v/:vendor/proposals/:id', handler: getProposal, cors },
     { method: 'GET', pattern: '/v/:vendor/torrents/:file', handler: getTorrent, cors },
     { method: 'PUT', pattern: '/v/:vendor/torrents/:file', handler: putTorrent, cors },
     { method: 'GET', pattern: '/v/:vendor/blobs/:hash', handler: getBlob, cors },

@@ -209,13 +209,19 @@ test('a new root is taken when the old one signed it and it keeps the relay’s 
     422,
     'refused-arbitrary-software',
   ])
-  expect((await put(url, await rootFile(running.url, 2, Date.now(), otherKey))).status).toBe(200)
+  // Alone it would leave devices with targets that nobody of it has signed.
+  const rotated = await rootFile(running.url, 2, Date.now(), otherKey)
+  expect(await codeOf(await put(url, rotated))).toEqual([422, 'refused-arbitrary-software'])
+  const files = { root: fromUtf8(rotated), targets: fromUtf8(targetsFile(2, otherKey)) }
+  expect((await post(`${base}/proposals`, { files })).status).toBe(200)
+  // The answer was lost: the same again is the same.
+  expect((await post(`${base}/proposals`, { files })).status).toBe(200)
   // From now on the new root's targets key counts.
-  expect(await codeOf(await put(`${base}/metadata/2.targets.json`, targetsFile(2)))).toEqual([
+  expect(await codeOf(await put(`${base}/metadata/3.targets.json`, targetsFile(3)))).toEqual([
     422,
     'refused-arbitrary-software',
   ])
-  expect((await put(`${base}/metadata/2.targets.json`, targetsFile(2, otherKey))).status).toBe(200)
+  expect((await put(`${base}/metadata/3.targets.json`, targetsFile(3, otherKey))).status).toBe(200)
 })
 
 test('tuf-js, another implementation, accepts what the relay serves', async () => {

@@ -5,7 +5,18 @@
  */
 import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { equal, sha256Hex, type VendorId } from '../../web/core/bytes.ts'
+import { equal, sha256Hex, type PartyKey, type VendorId } from '../../web/core/bytes.ts'
+import { publishersOf, roleNamePattern } from '../../web/core/release/delegate.ts'
+import {
+  assess,
+  filesWith,
+  isComplete,
+  partsOf,
+  standsUnder,
+  type Files,
+  type Proposal,
+  type Published,
+} from '../../web/core/release/proposal.ts'
 import type { VendorBlock } from '../../web/core/release/target.ts'
 import { vendorBlockSchema } from '../../web/core/release/target.ts'
 import {
@@ -14,39 +25,46 @@ import {
   buildTimestamp,
   LIFETIME_MS,
   readRoot,
-  rootNames,
+  relayTerms,
   signedBytes,
-  verifyNextRoot,
-  verifyTargets,
   type Refusal,
 } from '../../web/core/release/repository.ts'
-import { expiryMs, parseEnvelope, verifyListed, type RootSigned } from '../../web/core/release/tuf.ts'
+import { expiryMs, parseEnvelope, verifyListed, type Envelope } from '../../web/core/release/tuf.ts'
 import * as v from 'valibot'
 import { HttpError } from '../http/http.ts'
 import { readIfThere, writeAtomically } from '../files.ts'
 import type { TufSigner } from '../keys.ts'
+import { openProposals, type Waiting } from './proposals.ts'
 
 export type RelaySigners = Readonly<{ snapshot: TufSigner; timestamp: TufSigner }>
 export type Versions = Readonly<{ targetsVersion: number; snapshotVersion: number; timestampVersion: number }>
 
-type State = Readonly<{
-  root: RootSigned
-  vendor: VendorBlock
-  targets: Uint8Array
-  timestamp: Uint8Array
-  snapshotExpiresMs: number
-  timestampExpiresMs: number
-  versions: Versions
-}>
+type State = Published &
+  Readonly<{
+    vendor: VendorBlock
+    rootBytes: Uint8Array
+    timestamp: Uint8Array
+    snapshotExpiresMs: number
+    timestampExpiresMs: number
+    versions: Versions
+  }>
+
+export type Submitted =
+  Readonly<{ tag: 'published'; versions: Versions }> | Readonly<{ tag: 'waiting' } & Waiting>
 
 export interface VendorRepository {
   readonly id: VendorId
   readonly vendor: VendorBlock
+  /** The vendor's Nostr key, or one that it has delegated a product to. */
+  mayUpload(key: PartyKey): boolean
   /** File names as in the URL; undefined when there is none of that name. */
   read(file: string): Promise<Uint8Array | undefined>
-  /** @throws HttpError when the metadata is refused or the version is not the next. */
-  putRoot(version: number, bytes: Uint8Array): Promise<Versions>
-  putTargets(version: number, bytes: Uint8Array): Promise<Versions>
+  /** One file with all its signatures. @throws HttpError when it is refused or the version is not the next. */
+  put(role: string, version: number, bytes: Uint8Array): Promise<Versions>
+  /** Files that belong together: published when enough have signed, else kept until more do. @throws HttpError */
+  submit(files: Files): Promise<Submitted>
+  /** What waits for signatures under this id. */
+  proposal(id: string): Promise<Files | undefined>
   /** Signs again what is past half of its life. */
   refresh(): Promise<void>
   /** Until when what is served now is valid (Unix ms). */
@@ -78,21 +96,26 @@ export async function createRepositoryFiles(
     metadata,
     signers,
     { targetsVersion: 1, snapshotVersion: 1, timestampVersion: 1 },
-    targets,
+    { targets },
     nowMs,
   )
 }
+
+type Listed = Readonly<{ targets: Uint8Array; delegated?: Published['delegated'] }>
 
 /** Writes snapshot, then timestamp, in that order. */
 async function signList(
   metadata: string,
   signers: RelaySigners,
   versions: Versions,
-  targets: Uint8Array,
+  { targets, delegated = new Map() }: Listed,
   nowMs: number,
 ): Promise<Uint8Array> {
   const { targetsVersion, snapshotVersion } = versions
-  const signed = buildSnapshot({ version: snapshotVersion, nowMs, targetsVersion, targets })
+  const files = [...delegated].map(
+    ([role, { signed, bytes }]) => [role, { version: signed.version, bytes }] as const,
+  )
+  const signed = buildSnapshot({ version: snapshotVersion, nowMs, targetsVersion, targets, delegated: files })
   const snapshot = assemble(signed, [signers.snapshot.sign(signedBytes(signed))])
   await writeAtomically(join(metadata, `${snapshotVersion}.snapshot.json`), snapshot)
   return signTimestamp(metadata, signers, versions, snapshot, nowMs)
@@ -116,6 +139,7 @@ export async function openRepository(deps: Deps): Promise<VendorRepository> {
   const { id, signers, nowMs } = deps
   const metadata = join(deps.dir, 'metadata')
   let state = await load(metadata, id)
+  const proposals = await openProposals(join(deps.dir, 'proposals'))
   let queue: Promise<unknown> = Promise.resolve()
 
   /** One change at a time: versions are counted, never guessed. */
@@ -125,21 +149,89 @@ export async function openRepository(deps: Deps): Promise<VendorRepository> {
     return turn
   }
 
-  async function resign(targetsVersion: number, targets: Uint8Array): Promise<void> {
+  /** Lists `targets` and `delegated` from now on; the files are on disk. */
+  async function list(targets: Envelope<'targets'>, delegated: Published['delegated']): Promise<void> {
     const { snapshotVersion, timestampVersion } = state.versions
     const versions = {
-      targetsVersion,
+      targetsVersion: targets.signed.version,
       snapshotVersion: snapshotVersion + 1,
       timestampVersion: timestampVersion + 1,
     }
-    await signList(metadata, signers, versions, targets, nowMs())
+    await signList(metadata, signers, versions, { targets: targets.bytes, delegated }, nowMs())
     state = await load(metadata, id)
   }
+
+  /**
+   * Puts a complete proposal into force. Targets that stand under the root in force go first, others after the new
+   * root: so a client sees no moment at which what it fetches has too few signatures, unless the old keys are gone.
+   */
+  async function publish(proposal: Proposal): Promise<void> {
+    const files = filesWith(proposal)
+    for (const [role, { signed }] of partsOf(proposal))
+      if (role !== 'root')
+        await writeAtomically(
+          join(metadata, `${signed.version}.${role}.json`),
+          files[role] ?? new Uint8Array(),
+        )
+    const { root } = proposal
+    const reread = (role: string) => {
+      const parsed = parseEnvelope('targets', files[role] ?? new Uint8Array())
+      if (parsed.tag === 'refused') throw refused(parsed.refusal)
+      return parsed.value
+    }
+    const targets = proposal.targets ? reread('targets') : state.targets
+    const delegated = new Map([
+      ...state.delegated,
+      ...[...proposal.delegated.keys()].map((role) => [role, reread(role)] as const),
+    ])
+    const isListedFirst = root && proposal.targets && standsUnder(state.root, targets)
+    if (isListedFirst) await list(targets, delegated)
+    if (root)
+      await writeAtomically(
+        join(metadata, `${root.signed.version}.root.json`),
+        files['root'] ?? new Uint8Array(),
+      )
+    await (isListedFirst ? reload() : list(targets, delegated))
+    await proposals.prune(state)
+  }
+
+  const reload = async (): Promise<void> => {
+    state = await load(metadata, id)
+  }
+
+  function assessed(files: Files): Proposal {
+    const verdict = assess(state, files, nowMs())
+    if (verdict.tag === 'refused') throw refused(verdict.refusal)
+    const { root } = verdict.value
+    if (!root) return verdict.value
+    const keys = { snapshot: signers.snapshot.public, timestamp: signers.timestamp.public }
+    const terms = relayTerms(root.signed, keys)
+    if (terms.tag === 'refused')
+      throw new HttpError(422, 'refused-relay-key', `${terms.refusal.text} Nothing was changed.`)
+    return verdict.value
+  }
+
+  /** What of `files` is not in force already: an answer may have been lost, or a crash come half way. */
+  function stillNew(files: Files): Files {
+    const inForce = (role: string, bytes: Uint8Array): boolean => {
+      if (role === 'root') return equal(bytes, state.rootBytes)
+      const now = role === 'targets' ? state.targets : state.delegated.get(role)
+      return now !== undefined && equal(bytes, now.bytes)
+    }
+    return Object.fromEntries(Object.entries(files).filter(([role, bytes]) => !inForce(role, bytes)))
+  }
+
+  const versionOf = (role: string): number =>
+    role === 'root'
+      ? state.root.version
+      : role === 'targets'
+        ? state.versions.targetsVersion
+        : (state.delegated.get(role)?.signed.version ?? 0)
 
   async function refreshNow(): Promise<void> {
     const { versions, targets, snapshotExpiresMs, timestampExpiresMs } = state
     const now = nowMs()
-    if (snapshotExpiresMs - now < LIFETIME_MS.snapshot / 2) return resign(versions.targetsVersion, targets)
+    if (snapshotExpiresMs - now < LIFETIME_MS.snapshot / 2) return list(targets, state.delegated)
     if (timestampExpiresMs - now >= LIFETIME_MS.timestamp / 2) return
     const snapshot = await readIfThere(join(metadata, `${versions.snapshotVersion}.snapshot.json`))
     if (!snapshot) throw new Error(`${metadata}: the snapshot is missing`)
@@ -158,46 +250,50 @@ export async function openRepository(deps: Deps): Promise<VendorRepository> {
     },
     async read(file) {
       if (file === 'timestamp.json') return state.timestamp
-      if (!/^[1-9]\d{0,9}\.(root|targets|snapshot)\.json$/.test(file)) return undefined
-      return readIfThere(join(metadata, file))
+      const role = /^[1-9]\d{0,9}\.([^/]{1,64})\.json$/.exec(file)?.[1] ?? ''
+      const isFile = ['root', 'targets', 'snapshot'].includes(role) || roleNamePattern.test(role)
+      return isFile ? readIfThere(join(metadata, file)) : undefined
     },
-    putTargets: (version, bytes) =>
+    mayUpload: (key) =>
+      key === state.vendor.nostr || publishersOf(state.targets.signed.delegations).includes(key),
+    put: (role, version, bytes) =>
       inTurn(async () => {
-        const current = state.versions.targetsVersion
-        if (version === current && equal(bytes, state.targets)) return state.versions // sent again
-        if (version !== current + 1)
-          throw conflict(`The next targets version is ${current + 1}, not ${version}.`)
-        const verdict = verifyTargets(state.root, bytes, current, nowMs())
-        if (verdict.tag === 'refused') throw refused(verdict.refusal)
-        await writeAtomically(join(metadata, `${version}.targets.json`), bytes)
-        await resign(version, bytes)
+        if (Object.keys(stillNew({ [role]: bytes })).length === 0) return state.versions // sent again
+        const next = versionOf(role) + 1
+        if (version !== next) throw conflict(`The next ${role} version is ${next}, not ${version}.`)
+        const proposal = assessed({ [role]: bytes })
+        if (!isComplete(proposal)) throw refused(tooFew(proposal))
+        await publish(proposal)
         return state.versions
       }),
-    putRoot: (version, bytes) =>
+    submit: (files) =>
       inTurn(async () => {
-        const current = state.root.version
-        if (version === current) {
-          const same = await readIfThere(join(metadata, `${version}.root.json`))
-          if (same && equal(same, bytes)) return state.versions
+        const fresh = stillNew(files)
+        if (Object.keys(fresh).length === 0) return { tag: 'published', versions: state.versions }
+        for (const [role, bytes] of Object.entries(fresh)) {
+          const parsed = parseEnvelope(role === 'root' ? 'root' : 'targets', bytes)
+          if (parsed.tag === 'ok' && parsed.value.signed.version <= versionOf(role))
+            throw conflict(`Another change of ${role} was published meanwhile.`)
         }
-        if (version !== current + 1)
-          throw conflict(`The next root version is ${current + 1}, not ${version}.`)
-        const verdict = verifyNextRoot(state.root, bytes)
-        if (verdict.tag === 'refused') throw refused(verdict.refusal)
-        const next = verdict.value.signed
-        if (expiryMs(next) <= nowMs())
-          throw new HttpError(422, 'refused-freeze', 'The root has expired. Nothing was changed.')
-        for (const role of ['snapshot', 'timestamp'] as const) {
-          if (rootNames(next, role, signers[role].public) && next.roles[role].threshold === 1) continue
-          const text = `The root does not name this relay's ${role} key, so the relay could not keep it fresh. Nothing was changed.`
-          throw new HttpError(422, 'refused-relay-key', text)
+        const proposal = await proposals.merged(assessed(fresh), assessed)
+        if (isComplete(proposal)) {
+          await publish(proposal)
+          return { tag: 'published', versions: state.versions }
         }
-        await writeAtomically(join(metadata, `${version}.root.json`), bytes)
-        state = { ...state, root: next }
-        await resign(state.versions.targetsVersion, state.targets)
-        return state.versions
+        return { tag: 'waiting', ...(await proposals.keep(proposal)) }
       }),
+    proposal: (proposalId) => proposals.read(proposalId),
     refresh: () => inTurn(refreshNow),
+  }
+}
+
+function tooFew(proposal: Proposal): Refusal {
+  const short = proposal.needs.find(({ have, threshold }) => have.length < threshold)
+  const { role = 'targets', have = [], threshold = 1 } = short ?? {}
+  return {
+    tag: 'arbitrary-software',
+    role: role === 'root' ? 'root' : 'targets',
+    text: `The ${role} metadata has ${have.length} of the ${threshold} signatures that it needs.`,
   }
 }
 
@@ -215,7 +311,8 @@ async function load(metadata: string, id: VendorId): Promise<State> {
   const newest = Math.max(1, ...rootVersions)
   if (sha256Hex(await must('1.root.json')) !== id)
     throw damaged('1.root.json', "its hash is not the vendor's id")
-  const root = readRoot(await must(`${newest}.root.json`))
+  const rootBytes = await must(`${newest}.root.json`)
+  const root = readRoot(rootBytes)
   if (root.tag === 'refused') throw damaged(`${newest}.root.json`, root.refusal.text)
 
   const timestampBytes = await must('timestamp.json')
@@ -235,10 +332,20 @@ async function load(metadata: string, id: VendorId): Promise<State> {
   if (targets.tag === 'refused') throw damaged(targetsFile, targets.refusal.text)
   const vendor = v.safeParse(vendorBlockSchema, targets.value.signed.satpatch)
   if (!vendor.success) throw damaged(targetsFile, 'its vendor block is malformed')
+  const delegated = new Map<string, Envelope<'targets'>>()
+  for (const [name, { version }] of Object.entries(snapshot.value.signed.meta)) {
+    if (name === 'targets.json') continue
+    const role = name.replace(/\.json$/, '')
+    const parsed = parseEnvelope('targets', await must(`${version}.${role}.json`))
+    if (parsed.tag === 'refused') throw damaged(`${version}.${role}.json`, parsed.refusal.text)
+    delegated.set(role, parsed.value)
+  }
   return {
     root: root.value.signed,
+    rootBytes,
     vendor: vendor.output,
-    targets: targetsBytes,
+    targets: targets.value,
+    delegated,
     timestamp: timestampBytes,
     snapshotExpiresMs: expiryMs(snapshot.value.signed),
     timestampExpiresMs: expiryMs(timestamp.value.signed),

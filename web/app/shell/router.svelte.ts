@@ -16,7 +16,7 @@ const segment = (text: string): string => text.split('/').map(encodeURIComponent
 export const href = {
   vendor: '/vendor',
   devices: '/vendor/devices',
-  keys: '/vendor/keys',
+  keys: '/keys',
   seed: '/seed',
   settings: '/settings',
   release: (path: string): string => `/vendor/release/${segment(path)}`,
@@ -34,6 +34,7 @@ export function parseRoute(pathname: string): Route {
       return { page: 'vendor' }
     case '/vendor/devices':
       return { page: 'devices' }
+    case '/keys':
     case '/vendor/keys':
       return { page: 'keys' }
     case '/seed':

@@ -10,16 +10,22 @@ import type { Live } from '../../core/live.ts'
 import type { Release } from '../../core/release/target.ts'
 import { fetchRelayConfig, type RelayConfig } from '../../edge/relay-config.ts'
 import { createPool, type Pool } from '../../edge/nostr/pool.ts'
-import { createKeys, openKeys, restoreKeys, type BrowserKeys } from '../../edge/vendor/keys.ts'
+import { createKeys, openKeys, restoreKeys, type BrowserKeys, type NextKeys } from '../../edge/vendor/keys.ts'
 import { createVendor } from '../../edge/vendor/vendor.ts'
 import type {
   JoinRequestView,
+  Outcome,
   ReleaseForm,
+  SigningView,
   Vendor,
   VendorError,
   VendorStatus,
+  WaitingView,
 } from '../../edge/vendor/api.ts'
+import type { Delegate } from '../../core/release/delegate.ts'
+import type { RootDraft } from '../../core/release/people.ts'
 import type { Wallet } from '../../edge/wallet/wallet.ts'
+import { parseSignLink, type SignLink } from './keys/link.ts'
 import { AppError, words, type Words } from '../errors.ts'
 import { rememberRole } from '../shell/role.ts'
 import { takeFragment } from '../shell/router.svelte.ts'
@@ -64,6 +70,12 @@ export class VendorSession {
   /** The one-time code of the address that was opened. */
   admitCode = $state<string>()
   publicVendor = $state<VendorId>()
+  /** What the address asks to be signed. */
+  signLink = $state.raw<SignLink>()
+  signing = $state.raw<SigningView>()
+  waiting = $state.raw<readonly WaitingView[]>([])
+  /** New keys that wait to replace those of this browser. */
+  nextKeys = $state.raw<NextKeys>()
   #unsealed = $state(false)
   #gifts = $state.raw<GiftPolicy>(loadGifts())
 
@@ -103,6 +115,7 @@ export class VendorSession {
     const vendor = new URL(location.href).searchParams.get('vendor')
     if (vendor !== null) this.publicVendor = vendor as VendorId
     this.admitCode = takeFragment('admit')
+    this.signLink = parseSignLink(takeFragment('sign'))
     void this.#begin(takeFragment('keys'))
   }
 
@@ -197,7 +210,13 @@ export class VendorSession {
     this.#vendor = vendor
     const watch = <T>(live: Live<T>, set: (value: T) => void) => this.#ends.push(live.subscribe(set))
     watch(keys.sealed, (sealed) => (this.#unsealed = !sealed))
+    watch(keys.next, (next) => (this.nextKeys = next))
     watch(vendor.status, (status) => this.#onStatus(status))
+    watch(vendor.waiting, (waiting) => (this.waiting = waiting))
+    watch(vendor.signing, (signing) => {
+      this.signing = signing
+      if (signing) void keys.settle(signing.root).catch(() => undefined)
+    })
     watch(vendor.releases, (releases) => (this.releases = releases))
     watch(vendor.joinRequests, (requests) => (this.joinRequests = requests))
     watch(vendor.cheats, (cheats) => (this.cheats = cheats))
@@ -318,8 +337,33 @@ export class VendorSession {
     if (!this.keys) throw new AppError('closed', 'There are no keys here.')
     return this.keys.backup(passphrase)
   }
-  async seal(): Promise<void> {
-    await this.keys?.seal()
+  /** Tries the backup; if it restores these keys, they can be read out no more. */
+  async seal(text: string, passphrase: string): Promise<void> {
+    await this.keys?.seal(text, passphrase)
+  }
+
+  /** Keys for signing what somebody else releases: no admission, no vendor of one's own. */
+  async becomeSigner(): Promise<void> {
+    const keys = await createKeys()
+    if (this.keys === undefined) this.#run(keys)
+    this.phase = { tag: 'open' }
+    void navigator.storage.persist?.()
+  }
+
+  changeRoot = (edit: (draft: RootDraft) => RootDraft): Promise<Outcome> => this.#engine.changeRoot(edit)
+  delegate = (delegate: Delegate): Promise<Outcome> => this.#engine.delegate(delegate)
+  undelegate = (product: string): Promise<Outcome> => this.#engine.undelegate(product)
+  look = (link: SignLink): Promise<WaitingView | undefined> => this.#engine.look(link.vendor, link.id)
+  approve = (link: SignLink): Promise<Outcome> => this.#engine.approve(link.vendor, link.id)
+  describe = (device: PartyKey, said: { name: string; group: string }): Promise<void> =>
+    this.#engine.describe(device, said)
+
+  async prepareNext(): Promise<NextKeys> {
+    if (!this.keys) throw new AppError('closed', 'There are no keys here.')
+    return this.keys.prepareNext()
+  }
+  async dropNext(): Promise<void> {
+    await this.keys?.dropNext()
   }
 
   /** The name of an enrolled device, by its key. */

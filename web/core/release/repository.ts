@@ -16,6 +16,7 @@ import {
   SPEC_VERSION,
   verifyFresh,
   verifyRole,
+  type Delegations,
   type Envelope,
   type MetaFile,
   type PublicKeyObject,
@@ -52,6 +53,8 @@ export function buildRoot(
     keys: Readonly<Record<RoleName, readonly PublicKeyObject[]>>
     /** Signatures needed; 1 where absent. */
     thresholds?: Partial<Readonly<Record<RoleName, number>>>
+    /** Who holds the root and targets keys, where it is one person; see `people.ts`. */
+    holder?: string
   }>,
 ): RootSigned {
   const keys: Record<string, PublicKeyObject> = {}
@@ -77,14 +80,25 @@ export function buildRoot(
     consistent_snapshot: true,
     keys,
     roles,
+    ...(options.holder === undefined ? {} : { satpatch: { names: namesFor(options.holder, roles) } }),
   }
 }
+
+const namesFor = (name: string, { root, targets }: RootSigned['roles']): Record<string, string> =>
+  Object.fromEntries([...root.keyids, ...targets.keyids].map((id) => [id, name]))
 
 /** One artifact as it goes into targets.json. */
 export type TargetEntry = Readonly<{ path: string; bytes: number; sha256: string; custom: TargetCustom }>
 
 export function buildTargets(
-  options: Readonly<{ version: number; nowMs: number; targets: readonly TargetEntry[]; vendor: VendorBlock }>,
+  options: Readonly<{
+    version: number
+    nowMs: number
+    targets: readonly TargetEntry[]
+    /** Absent in a delegated role's file. */
+    vendor?: VendorBlock
+    delegations?: Delegations
+  }>,
 ): TargetsSigned {
   const targets: TargetsSigned['targets'] = {}
   for (const { path, bytes, sha256, custom } of options.targets) {
@@ -96,7 +110,8 @@ export function buildTargets(
     version: options.version,
     expires: expiresAt(options.nowMs + LIFETIME_MS.targets),
     targets,
-    satpatch: options.vendor,
+    ...(options.delegations ? { delegations: options.delegations } : {}),
+    ...(options.vendor ? { satpatch: options.vendor } : {}),
   }
 }
 
@@ -106,16 +121,25 @@ const listed = (version: number, bytes: Uint8Array): MetaFile => ({
   hashes: { sha256: sha256Hex(bytes) },
 })
 
-/** `targets` are the bytes of `N.targets.json` as served. */
+/** `targets` are the bytes of `N.targets.json` as served, `delegated` those of `N.ROLE.json` by role. */
 export function buildSnapshot(
-  options: Readonly<{ version: number; nowMs: number; targetsVersion: number; targets: Uint8Array }>,
+  options: Readonly<{
+    version: number
+    nowMs: number
+    targetsVersion: number
+    targets: Uint8Array
+    delegated?: Iterable<readonly [role: string, file: Readonly<{ version: number; bytes: Uint8Array }>]>
+  }>,
 ): SnapshotSigned {
+  const meta: SnapshotSigned['meta'] = { 'targets.json': listed(options.targetsVersion, options.targets) }
+  for (const [role, { version, bytes }] of options.delegated ?? [])
+    meta[`${role}.json`] = listed(version, bytes)
   return {
     _type: 'snapshot',
     spec_version: SPEC_VERSION,
     version: options.version,
     expires: expiresAt(options.nowMs + LIFETIME_MS.snapshot),
-    meta: { 'targets.json': listed(options.targetsVersion, options.targets) },
+    meta,
   }
 }
 
@@ -156,6 +180,15 @@ export function verifyFirstRoot(
     return refuse('rollback', 'root', `The first root has version ${signed.version}, not 1.`)
   const fresh = verifyFresh(root.value, nowMs)
   if (fresh.tag === 'refused') return fresh
+  const terms = relayTerms(signed, relay)
+  return terms.tag === 'ok' ? root : terms
+}
+
+/** What a relay asks of every root that it serves: consistent snapshots, its own keys in its own two roles, and nowhere else. */
+export function relayTerms(
+  signed: RootSigned,
+  relay: Readonly<{ snapshot: PublicKeyObject; timestamp: PublicKeyObject }>,
+): Verdict<undefined> {
   if (signed.consistent_snapshot !== true) {
     return refuse(
       'malformed',
@@ -168,7 +201,7 @@ export function verifyFirstRoot(
       return refuse(
         'malformed',
         'root',
-        `The root does not name this relay's ${name} key; reload the page and try again.`,
+        `The root does not name this relay's ${name} key, so the relay could not keep it fresh; reload the page and try again.`,
       )
     }
   }
@@ -182,7 +215,7 @@ export function verifyFirstRoot(
       )
     }
   }
-  return root
+  return ok(undefined)
 }
 
 /** Whether `key` may sign for `role`. */

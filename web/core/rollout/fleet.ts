@@ -47,6 +47,8 @@ export type DeviceRow = Readonly<{
   code: string
   name: string
   hardware: string
+  /** As the vendor has put it. */
+  group?: string
   enrolled: boolean
   enrolledAt?: number
   revokedAt?: number
@@ -207,6 +209,7 @@ function deviceRow(device: Known, releases: readonly KnownRelease[], heard: Hear
     name: nameOf(device),
     hardware,
     enrolled: isEnrolled(device),
+    ...(member?.group === undefined ? {} : { group: member.group }),
     ...(member ? { enrolledAt: member.enrolledAt } : {}),
     ...(member?.revokedAt === undefined ? {} : { revokedAt: member.revokedAt }),
     ...(progress ? { seenAt: progress.at, state: progress.state } : {}),

@@ -176,6 +176,9 @@ export const rosterSchema = v.object({
       hardware: text(64),
       enrolledAt: count,
       revokedAt: v.optional(count),
+      group: v.optional(text(40)),
+      /** When name or group were last given. */
+      describedAt: v.optional(count),
     }),
   ),
 })

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { PartyKey } from '../bytes.ts'
-import { emptyRoster, enrol, isEnrolled, mergeRosters, revoke } from './roster.ts'
+import { describe, emptyRoster, enrol, isEnrolled, mergeRosters, revoke } from './roster.ts'
 
 const key = (n: number) => String(n).repeat(64) as PartyKey
 const member = (n: number, enrolledAt: number) => ({ key: key(n), name: `d${n}`, hardware: 'x', enrolledAt })
@@ -16,12 +16,21 @@ test('enrolled, revoked, enrolled again', () => {
 })
 
 test('two tabs that edited apart agree, in whatever order they hear of each other', () => {
-  const edit = fc.tuple(fc.constantFrom('enrol', 'revoke'), fc.integer({ min: 1, max: 3 }), fc.nat(5))
+  const edit = fc.tuple(
+    fc.constantFrom('enrol', 'revoke', 'describe'),
+    fc.integer({ min: 1, max: 3 }),
+    fc.nat(5),
+  )
   const anyRoster = fc
     .array(edit, { maxLength: 5 })
     .map((edits) =>
       edits.reduce(
-        (r, [what, n, at]) => (what === 'enrol' ? enrol(r, member(n, at)) : revoke(r, key(n), at)),
+        (r, [what, n, at]) =>
+          what === 'enrol'
+            ? enrol(r, member(n, at))
+            : what === 'revoke'
+              ? revoke(r, key(n), at)
+              : describe(r, key(n), { name: `n${at}`, group: at > 2 ? 'lab' : '' }, at),
         emptyRoster,
       ),
     )
@@ -38,4 +47,15 @@ test('a revocation wins over the enrolment that it ends, heard again later', () 
   const before = enrol(emptyRoster, member(1, 10))
   expect(isEnrolled(mergeRosters(revoke(before, key(1), 11), before), key(1))).toBe(false)
   expect(isEnrolled(mergeRosters(revoke(before, key(1), 10), before), key(1))).toBe(false)
+})
+
+test('a rename that had not heard of a revocation does not undo it, and neither is lost', () => {
+  const before = enrol(emptyRoster, member(1, 10))
+  const renamed = describe(before, key(1), { name: 'hall', group: 'lab' }, 30)
+  const merged = mergeRosters(revoke(before, key(1), 20), renamed)
+  expect(isEnrolled(merged, key(1))).toBe(false)
+  expect(merged.devices).toMatchObject([{ name: 'hall', group: 'lab', revokedAt: 20 }])
+  expect(describe(merged, key(2), { name: 'x', group: '' }, 40)).toEqual(merged)
+  const back = describe(merged, key(1), { name: 'hall', group: '' }, 25)
+  expect(mergeRosters(back, merged).devices[0]).not.toHaveProperty('group')
 })

@@ -10,10 +10,41 @@ export const MAX_MEMBERS = 200
 export const MAX_ROSTER_BYTES = 40_000
 
 /** Adds a device, or enrols one again that was revoked. */
-export function enrol(roster: Roster, member: Omit<Member, 'revokedAt'>): Roster {
+export function enrol(
+  roster: Roster,
+  member: Pick<Member, 'key' | 'name' | 'hardware' | 'enrolledAt'>,
+): Roster {
   const { key, name, hardware, enrolledAt } = member
   return sorted([...roster.devices.filter((one) => one.key !== key), { key, name, hardware, enrolledAt }])
 }
+
+export const MAX_NAME_CHARS = 80
+export const MAX_GROUP_CHARS = 40
+/** What is wrong with a trimmed name or group, in words. */
+export function checkDescription({
+  name,
+  group,
+}: Readonly<{ name: string; group: string }>): string | undefined {
+  if (name === '' || name.length > MAX_NAME_CHARS) return `A name has 1 to ${MAX_NAME_CHARS} characters.`
+  return group.length > MAX_GROUP_CHARS ? `A group has at most ${MAX_GROUP_CHARS} characters.` : undefined
+}
+
+/** Gives a device another name or group; an empty group is none. A device that is not on the roster stays out. */
+export const describe = (
+  roster: Roster,
+  key: PartyKey,
+  { name, group }: Readonly<{ name: string; group: string }>,
+  describedAt: number,
+): Roster =>
+  sorted(
+    roster.devices.map((one) => {
+      if (one.key !== key) return one
+      const { group: _before, ...rest } = one
+      // Never older than what it replaces, whatever this machine's clock says.
+      const at = Math.max(describedAt, lastSaid(one) + 1)
+      return canonical({ ...rest, name, ...(group === '' ? {} : { group }), describedAt: at })
+    }),
+  )
 
 export const revoke = (roster: Roster, key: PartyKey, revokedAt: number): Roster =>
   sorted(
@@ -22,21 +53,57 @@ export const revoke = (roster: Roster, key: PartyKey, revokedAt: number): Roster
     ),
   )
 
-/** The latest word on each device wins; at the same instant the revocation. Commutative, associative, idempotent. */
+/**
+ * The latest word on each device wins, on its enrolment and on its description apart: a rename that had not heard of a
+ * revocation does not undo it. At the same instant the revocation wins. Commutative, associative, idempotent.
+ */
 export function mergeRosters(a: Roster, b: Roster): Roster {
   const members = new Map<PartyKey, Member>()
   for (const one of [...a.devices, ...b.devices]) {
     const other = members.get(one.key)
-    if (!other || order(one, other) > 0) members.set(one.key, one)
+    members.set(one.key, other ? joined(one, other) : canonical(one))
   }
   return sorted([...members.values()])
 }
 
+function joined(a: Member, b: Member): Member {
+  const enrolled = orderOf(a, b, enrolmentOf, lastWord) >= 0 ? a : b
+  const described = orderOf(a, b, descriptionOf, lastSaid) >= 0 ? a : b
+  return canonical({
+    ...enrolmentOf(enrolled),
+    ...descriptionOf(described),
+    describedAt: lastSaid(described),
+  })
+}
+
+const enrolmentOf = ({ key, hardware, enrolledAt, revokedAt }: Member) => ({
+  key,
+  hardware,
+  enrolledAt,
+  ...(revokedAt === undefined ? {} : { revokedAt }),
+})
+const descriptionOf = ({ name, group }: Member) => ({ name, ...(group === undefined ? {} : { group }) })
+
+/** One spelling: the fields in one order, `describedAt` only where it says more than `enrolledAt`. */
+function canonical(one: Member): Member {
+  const { key, hardware, enrolledAt, revokedAt, describedAt } = one
+  return {
+    key,
+    ...descriptionOf(one),
+    hardware,
+    enrolledAt,
+    ...(revokedAt === undefined ? {} : { revokedAt }),
+    ...(describedAt === undefined || describedAt === enrolledAt ? {} : { describedAt }),
+  }
+}
+
 const lastWord = (one: Member): number => Math.max(one.enrolledAt, one.revokedAt ?? 0)
-function order(a: Member, b: Member): number {
-  if (lastWord(a) !== lastWord(b)) return lastWord(a) - lastWord(b)
-  if ((a.revokedAt === undefined) !== (b.revokedAt === undefined)) return a.revokedAt === undefined ? -1 : 1
-  const [x, y] = [JSON.stringify(a), JSON.stringify(b)]
+const lastSaid = (one: Member): number => one.describedAt ?? one.enrolledAt
+function orderOf(a: Member, b: Member, part: (one: Member) => object, at: (one: Member) => number): number {
+  if (at(a) !== at(b)) return at(a) - at(b)
+  if (part === enrolmentOf && (a.revokedAt === undefined) !== (b.revokedAt === undefined))
+    return a.revokedAt === undefined ? -1 : 1
+  const [x, y] = [JSON.stringify(part(a)), JSON.stringify(part(b))]
   return x < y ? -1 : x > y ? 1 : 0
 }
 

@@ -7,7 +7,11 @@ import type { Bytes, PartyKey, Sha256Hex, VendorId } from '../../core/bytes.ts'
 import type { Live } from '../../core/live.ts'
 import type { Cheat } from '../../core/exchange/cheats.ts'
 import type { Msat } from '../../core/money/msat.ts'
-import type { PublicKeyObject } from '../../core/release/tuf.ts'
+import type { Change } from '../../core/release/changes.ts'
+import type { Delegate } from '../../core/release/delegate.ts'
+import type { RootDraft } from '../../core/release/people.ts'
+import type { Need } from '../../core/release/proposal.ts'
+import type { PublicKeyObject, RootSigned } from '../../core/release/tuf.ts'
 import type { FleetView, KnownRelease } from '../../core/rollout/fleet.ts'
 import type { Roster } from '../../core/rollout/messages.ts'
 import type { Release } from '../../core/release/target.ts'
@@ -29,12 +33,20 @@ import type { TextStore } from '../release/store.ts'
 
 export type { FleetView, ReleaseView, DeviceRow, DeviceRelease, Edge } from '../../core/rollout/fleet.ts'
 
-/** The vendor's keys, wherever they live: `keys.ts` in a browser, a file that the shell reads in Node. */
+/** One key that can sign here, whatever it may sign: that, the vendor's root says. */
+export interface Signer {
+  readonly key: PublicKeyObject
+  /** Over the canonical bytes, as the key's scheme has it; 64 bytes for Ed25519. */
+  sign(bytes: Uint8Array): Promise<Bytes>
+}
+
+/** The keys of one person or machine, wherever they live: `keys.ts` in a browser, `keys-file.ts` in Node. */
 export interface VendorKeys {
+  /** Its own in each role, as a first root or a card names them. */
   readonly rootKey: PublicKeyObject
   readonly targetsKey: PublicKeyObject
-  /** Ed25519 over `bytes`, 64 bytes. */
-  sign(role: 'root' | 'targets', bytes: Uint8Array): Promise<Bytes>
+  /** Both, and while they are being replaced the new ones too. */
+  readonly signers: readonly Signer[]
   /** The vendor's Nostr key: announces, decrypts reports, proves itself as a seller. */
   readonly nostr: Identity
 }
@@ -46,6 +58,8 @@ export type VendorErrorCode =
   | 'bad-form' // version, hardware, price, notes
   | 'not-newer'
   | 'unknown-release'
+  | 'needs-signatures' // signed here; others must sign too before it is out
+  | 'not-signer' // no key here may sign this
   | 'conflict' // another tab published at the same moment, twice
   | 'too-large' // the metadata would be larger than devices accept
   | 'unreachable' // the relay does not answer; nothing was signed away, try again
@@ -58,15 +72,18 @@ export type VendorErrorCode =
 export class VendorError extends Error {
   readonly code: VendorErrorCode
   readonly field: keyof ReleaseForm | 'code' | undefined
+  /** With `needs-signatures`: what waits. */
+  readonly proposal: Sha256Hex | undefined
   constructor(
     code: VendorErrorCode,
     message: string,
-    options?: ErrorOptions & { field?: keyof ReleaseForm | 'code' },
+    options?: ErrorOptions & { field?: keyof ReleaseForm | 'code'; proposal?: Sha256Hex },
   ) {
     super(message, options)
     this.name = 'VendorError'
     this.code = code
     this.field = options?.field
+    this.proposal = options?.proposal
   }
 }
 
@@ -118,7 +135,42 @@ export type JoinRequestView = Readonly<{
   invited: boolean
 }>
 
+/** Who signs, as the verified root and targets say. */
+export type SigningView = Readonly<{
+  vendor: VendorId
+  root: RootSigned
+  draft: RootDraft
+  delegates: readonly Delegate[]
+}>
+
+/** A change that waits for signatures, judged here by the rules that devices go by. */
+export type WaitingView = Readonly<{
+  vendor: VendorId
+  id: Sha256Hex
+  changes: readonly Change[]
+  needs: readonly Need[]
+  /** A key here may sign it and has not. */
+  mine: boolean
+  /** Names by key id, of the root in force and of the one proposed. */
+  names: ReadonlyMap<string, string>
+}>
+
+export type Outcome = Readonly<{ tag: 'published' }> | Readonly<{ tag: 'waiting'; id: Sha256Hex }>
+
 export interface Vendor {
+  readonly signing: Live<SigningView | undefined>
+  /** What was proposed or opened here and is not out yet. */
+  readonly waiting: Live<readonly WaitingView[]>
+  /** Signs the next root, and the targets again where their keys change. */
+  changeRoot(edit: (draft: RootDraft) => RootDraft): Promise<Outcome>
+  /** Lets another key sign the releases of one product. */
+  delegate(delegate: Delegate): Promise<Outcome>
+  undelegate(product: string): Promise<Outcome>
+  /** Opens a proposal by its link; `undefined` when it waits no more. Needs no admission. */
+  look(vendor: VendorId, id: Sha256Hex): Promise<WaitingView | undefined>
+  /** Signs a proposal with every key here that may. */
+  approve(vendor: VendorId, id: Sha256Hex): Promise<Outcome>
+
   readonly status: Live<VendorStatus>
   /** Newest first; withdrawn ones too. */
   readonly releases: Live<readonly KnownRelease[]>
@@ -153,6 +205,8 @@ export interface Vendor {
   decline(id: string): Promise<void>
   /** Its words count no more; its allowance stays the wallet's matter. */
   revoke(device: PartyKey): Promise<void>
+  /** Another name, another group; an empty group takes it out of its group. */
+  describe(device: PartyKey, said: Readonly<{ name: string; group: string }>): Promise<void>
   /** Pays the invoice that a device in `queued` shows. */
   fund(device: PartyKey, wallet: Wallet): Promise<PayResult>
   close(): void
@@ -166,6 +220,8 @@ export type VendorDeps = Readonly<{
   pool: Pool
   /** Trusted metadata, outstanding join secrets and the like. */
   store: TextStore
+  /** Where keys are not named by the first roots: the vendor that they are known to sign for. */
+  vendor?: VendorId
   nowMs: () => number
   random: (bytes: number) => Bytes
   fetch: typeof fetch
@@ -194,7 +250,7 @@ export type PublicRelease = Readonly<{
 
 /** `public-view.ts` */
 export type CreatePublicView = (
-  deps: Omit<VendorDeps, 'keys' | 'random' | 'config'> & { vendor: VendorId },
+  deps: Omit<VendorDeps, 'keys' | 'random' | 'config' | 'vendor'> & { vendor: VendorId },
 ) => PublicView
 
 /** One release that this tab or process serves. */

@@ -8,12 +8,14 @@ import * as v from 'valibot'
 import type { Bytes } from '../../core/bytes.ts'
 import { fromHex, fromUtf8, toHex, utf8 } from '../../core/bytes.ts'
 import { publicKey, type SecretKey } from '../../core/nostr/event.ts'
-import { ed25519Key } from '../../core/release/tuf.ts'
+import { rootNames } from '../../core/release/repository.ts'
+import { ed25519Key, type PublicKeyObject, type RootSigned } from '../../core/release/tuf.ts'
 import { keyFromPassphrase, PASSPHRASE_ITERATIONS } from '../vault/passphrase.ts'
-import type { VendorKeys } from './api.ts'
+import type { Signer, VendorKeys } from './api.ts'
 
-/** Never logged, never in an error. Root and targets are Ed25519 seeds (RFC 8032). */
-export type VendorSecrets = Readonly<{ root: Bytes; targets: Bytes; nostr: SecretKey }>
+/** Never logged, never in an error. Root and targets are Ed25519 seeds (RFC 8032); `next` replace them once published. */
+export type VendorSecrets = Readonly<{ root: Bytes; targets: Bytes; nostr: SecretKey; next?: NextSecrets }>
+export type NextSecrets = Readonly<{ root: Bytes; targets: Bytes }>
 
 export type KeysErrorCode =
   | 'not-a-key-file'
@@ -22,6 +24,7 @@ export type KeysErrorCode =
   | 'wrong-passphrase'
   | 'weak-passphrase'
   | 'sealed' // the keys cannot be read out any more
+  | 'other-keys' // the backup is of other keys than those here
   | 'no-webcrypto'
 
 /** The message is for a person and holds no secret. */
@@ -40,7 +43,8 @@ const MAX_FILE_CHARS = 10_000
 export const MIN_PASSPHRASE_CHARS = 8
 
 const hex32 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/))
-const secretsSchema = v.object({ root: hex32, targets: hex32, nostr: hex32 })
+const pairSchema = v.object({ root: hex32, targets: hex32 })
+const secretsSchema = v.object({ ...pairSchema.entries, nostr: hex32, next: v.optional(pairSchema) })
 const fileSchema = v.variant('protection', [
   v.object({
     format: v.literal(FORMAT),
@@ -70,7 +74,9 @@ export const generateSecrets = (random: (bytes: number) => Bytes): VendorSecrets
 
 /** The text to save. Without a passphrase whoever reads it is the vendor. @throws KeysError on a short passphrase */
 export async function serializeSecrets(secrets: VendorSecrets, passphrase?: string): Promise<string> {
-  const keys = { root: toHex(secrets.root), targets: toHex(secrets.targets), nostr: toHex(secrets.nostr) }
+  const pair = ({ root, targets }: NextSecrets) => ({ root: toHex(root), targets: toHex(targets) })
+  const next = secrets.next ? { next: pair(secrets.next) } : {}
+  const keys = { ...pair(secrets), nostr: toHex(secrets.nostr), ...next }
   if (passphrase === undefined) {
     return `${JSON.stringify({ format: FORMAT, v: 1, protection: 'none', keys }, undefined, 2)}\n`
   }
@@ -149,18 +155,44 @@ function readFile(text: string): v.InferOutput<typeof fileSchema> {
   return file.output
 }
 
-const fromStrings = (keys: v.InferOutput<typeof secretsSchema>): VendorSecrets => ({
-  root: fromHex(keys.root),
-  targets: fromHex(keys.targets),
-  nostr: fromHex(keys.nostr),
+function fromStrings(keys: v.InferOutput<typeof secretsSchema>): VendorSecrets {
+  const pair = ({ root, targets }: v.InferOutput<typeof pairSchema>) => ({
+    root: fromHex(root),
+    targets: fromHex(targets),
+  })
+  return {
+    ...pair(keys),
+    nostr: fromHex(keys.nostr),
+    ...(keys.next ? { next: pair(keys.next) } : {}),
+  }
+}
+
+/** A key that signs in this process. */
+export const signerOf = (seed: Bytes): Signer => ({
+  key: ed25519Key(ed25519.getPublicKey(seed)),
+  sign: (bytes) => Promise.resolve(ed25519.sign(bytes, seed) as Bytes),
 })
 
 /** Keys that sign in this process: for Node, and for tests. */
 export function keysFromSecrets(secrets: VendorSecrets): VendorKeys {
+  const { root, targets, next } = secrets
+  const [rootSigner, targetsSigner] = [signerOf(root), signerOf(targets)]
   return {
-    rootKey: ed25519Key(ed25519.getPublicKey(secrets.root)),
-    targetsKey: ed25519Key(ed25519.getPublicKey(secrets.targets)),
-    sign: (role, bytes) => Promise.resolve(ed25519.sign(bytes, secrets[role]) as Bytes),
+    rootKey: rootSigner.key,
+    targetsKey: targetsSigner.key,
+    signers: [rootSigner, targetsSigner, ...(next ? [signerOf(next.root), signerOf(next.targets)] : [])],
     nostr: { key: publicKey(secrets.nostr), secret: secrets.nostr },
   }
 }
+
+/** What is left once `root` is in force: `next` keys that it names are the keys now. */
+export function settled(secrets: VendorSecrets, root: RootSigned): VendorSecrets {
+  const { next, nostr } = secrets
+  if (!next) return secrets
+  const isNamed = [next.root, next.targets].some((seed) => namesKey(root, signerOf(seed).key))
+  return isNamed ? { root: next.root, targets: next.targets, nostr } : secrets
+}
+
+/** Whether a root lets this key sign releases or key changes. */
+export const namesKey = (root: RootSigned, key: PublicKeyObject): boolean =>
+  rootNames(root, 'root', key) || rootNames(root, 'targets', key)

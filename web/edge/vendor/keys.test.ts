@@ -1,6 +1,8 @@
 import { ed25519 } from '@noble/curves/ed25519.js'
 import { expect, test } from 'vitest'
 import { fromHex, utf8 } from '../../core/bytes.ts'
+import { buildRoot } from '../../core/release/repository.ts'
+import type { PublicKeyObject } from '../../core/release/tuf.ts'
 import { createKeys, openKeys, restoreKeys, type KeyHome, type StoredKeys } from './keys.ts'
 import {
   generateSecrets,
@@ -8,6 +10,7 @@ import {
   needsPassphrase,
   parseSecrets,
   serializeSecrets,
+  settled,
 } from './keys-file.ts'
 import type { VendorKeys } from './api.ts'
 
@@ -28,13 +31,12 @@ function home(): KeyHome & { stored: StoredKeys | undefined } {
 }
 
 async function signs(keys: VendorKeys): Promise<void> {
-  for (const role of ['root', 'targets'] as const) {
-    const message = utf8(`for ${role}`)
-    const key = role === 'root' ? keys.rootKey : keys.targetsKey
-    expect(
-      ed25519.verify(await keys.sign(role, message), message, fromHex(key.keyval.public), { zip215: false }),
-    ).toBe(true)
-  }
+  expect(keys.signers.map(({ key }) => key).slice(0, 2)).toEqual([keys.rootKey, keys.targetsKey])
+  const message = utf8('any metadata')
+  for (const { key, sign } of keys.signers)
+    expect(ed25519.verify(await sign(message), message, fromHex(key.keyval.public), { zip215: false })).toBe(
+      true,
+    )
 }
 
 test('keys made in a browser sign, survive a reload, and are not made twice', async () => {
@@ -54,7 +56,11 @@ test('a backup restores the same vendor elsewhere; once it is saved the keys can
   const keys = await createKeys(disk)
   const text = await keys.backup(PASSPHRASE)
   expect(needsPassphrase(text)).toBe(true)
-  await keys.seal()
+  await expect(keys.seal(text, 'another passphrase')).rejects.toMatchObject({ code: 'wrong-passphrase' })
+  const foreign = await serializeSecrets(generateSecrets(random), PASSPHRASE)
+  await expect(keys.seal(foreign, PASSPHRASE)).rejects.toMatchObject({ code: 'other-keys' })
+  expect(keys.sealed.get()).toBe(false)
+  await keys.seal(text, PASSPHRASE)
   expect(keys.sealed.get()).toBe(true)
   await signs(keys)
   await expect(keys.backup(PASSPHRASE)).rejects.toMatchObject({ code: 'sealed' })
@@ -109,4 +115,71 @@ test('no secret is in an error', async () => {
   )
   expect(error.name).toBe('KeysError')
   expect(`${error.message} ${error.stack} ${JSON.stringify(error)}`).not.toContain('a secret attempt')
+})
+
+test('new keys sign beside the old, are backed up alone, and take over once a root names them', async () => {
+  const disk = home()
+  const keys = await createKeys(disk)
+  await keys.seal(await keys.backup(PASSPHRASE), PASSPHRASE)
+  const old = keys.rootKey
+  const next = await keys.prepareNext()
+  expect(keys.next.get()).toEqual(next)
+  expect(await keys.prepareNext()).toEqual(next)
+  expect(keys.sealed.get()).toBe(false)
+  expect(keys.signers).toHaveLength(4)
+  await signs(keys)
+  const text = await keys.backup(PASSPHRASE)
+  expect(keysFromSecrets(await parseSecrets(text, PASSPHRASE)).rootKey).toEqual(next.root)
+  await keys.seal(text, PASSPHRASE)
+  expect(disk.stored!.next!.root.extractable).toBe(false)
+
+  // A reload half way keeps both; a root that does not name the new ones changes nothing.
+  const again = (await openKeys(disk))!
+  const rootWith = (key: PublicKeyObject) =>
+    buildRoot({
+      version: 2,
+      nowMs: 0,
+      keys: { root: [key], targets: [key], snapshot: [key], timestamp: [key] },
+    })
+  await again.settle(rootWith(old))
+  expect(again.rootKey).toEqual(old)
+  await again.settle(rootWith(next.root))
+  expect(again.rootKey).toEqual(next.root)
+  expect(again.signers).toHaveLength(2)
+  expect(again.next.get()).toBeUndefined()
+  expect(again.sealed.get()).toBe(true)
+  expect(JSON.stringify(disk.stored)).not.toContain(old.keyval.public)
+  await signs(again)
+})
+
+test('new keys that are not wanted after all leave the old as they were', async () => {
+  const keys = await createKeys(home())
+  await keys.seal(await keys.backup(PASSPHRASE), PASSPHRASE)
+  const before = keys.rootKey
+  await keys.prepareNext()
+  await keys.dropNext()
+  expect(keys.sealed.get()).toBe(true)
+  expect(keys.signers).toHaveLength(2)
+  expect(keys.rootKey).toEqual(before)
+})
+
+test('a key file keeps new keys beside those in force until a root names them', async () => {
+  const secrets = { ...generateSecrets(random), next: { root: random(32), targets: random(32) } }
+  expect(await parseSecrets(await serializeSecrets(secrets, PASSPHRASE), PASSPHRASE)).toEqual(secrets)
+  await signs(keysFromSecrets(secrets))
+  const named = keysFromSecrets({ ...secrets.next, nostr: secrets.nostr })
+  const root = buildRoot({
+    version: 2,
+    nowMs: 0,
+    keys: {
+      root: [named.rootKey],
+      targets: [named.targetsKey],
+      snapshot: [named.rootKey],
+      timestamp: [named.rootKey],
+    },
+  })
+  expect(settled(secrets, root)).toEqual({ ...secrets.next, nostr: secrets.nostr })
+  expect(settled({ ...secrets, next: { root: random(32), targets: random(32) } }, root).root).toEqual(
+    secrets.root,
+  )
 })

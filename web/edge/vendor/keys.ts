@@ -8,26 +8,37 @@ import type { Bytes, PartyKey } from '../../core/bytes.ts'
 import { concat, fromHex, toHex } from '../../core/bytes.ts'
 import { liveCell, type Live } from '../../core/live.ts'
 import { publicKey, type SecretKey } from '../../core/nostr/event.ts'
-import { ed25519Key } from '../../core/release/tuf.ts'
+import { ed25519Key, type PublicKeyObject, type RootSigned } from '../../core/release/tuf.ts'
 import {
-  keysFromSecrets,
   KeysError,
+  namesKey,
   parseSecrets,
   serializeSecrets,
+  signerOf,
+  type NextSecrets,
   type VendorSecrets,
 } from './keys-file.ts'
-import type { VendorKeys } from './api.ts'
+import type { Signer, VendorKeys } from './api.ts'
 
 export { KeysError, needsPassphrase } from './keys-file.ts'
 
 export interface BrowserKeys extends VendorKeys {
-  /** True once a backup was confirmed; from then on the keys cannot be read out. */
+  /** False while keys here can still be read out, because no backup of them has been saved and tried. */
   readonly sealed: Live<boolean>
-  /** The encrypted backup's text, to be saved as a file. @throws KeysError `sealed`, `weak-passphrase` */
+  /** Keys that wait to replace those in force; a card and a new root name them. */
+  readonly next: Live<NextKeys | undefined>
+  /** The encrypted backup's text, to be saved as a file: of the new keys, where there are some. @throws KeysError `sealed`, `weak-passphrase` */
   backup(passphrase: string): Promise<string>
-  /** The person has saved the backup: the keys become unreadable. */
-  seal(): Promise<void>
+  /** Tries to restore a saved backup; if it is of these keys they become unreadable here. @throws KeysError */
+  seal(text: string, passphrase: string): Promise<void>
+  /** Makes new keys beside those in force, or gives those that wait already. */
+  prepareNext(): Promise<NextKeys>
+  /** Forgets keys that wait, if nothing names them. */
+  dropNext(): Promise<void>
+  /** `root` is in force: new keys that it names take the place of the old, which are deleted. */
+  settle(root: RootSigned): Promise<void>
 }
+export type NextKeys = Readonly<{ root: PublicKeyObject; targets: PublicKeyObject }>
 
 /** What is kept; CryptoKeys survive structured cloning. */
 export type StoredKeys = Readonly<{
@@ -41,6 +52,13 @@ export type StoredKeys = Readonly<{
   nostrCipher: Bytes
   nostrKey: PartyKey
   sealed: boolean
+  next?: StoredPair
+}>
+type StoredPair = Readonly<{
+  root: CryptoKey
+  targets: CryptoKey
+  rootPublic: string
+  targetsPublic: string
 }>
 
 export interface KeyHome {
@@ -97,7 +115,6 @@ async function storeSecrets(secrets: VendorSecrets, sealed: boolean, home: KeyHo
       'This page was opened over plain HTTP, where browsers lock their keys away. Use https or localhost.'
     throw new KeysError('no-webcrypto', message)
   }
-  const publics = keysFromSecrets(secrets)
   const wrapping = await crypto.subtle.generateKey({ name: 'AES-GCM', length: 256 }, false, [
     'encrypt',
     'decrypt',
@@ -106,10 +123,8 @@ async function storeSecrets(secrets: VendorSecrets, sealed: boolean, home: KeyHo
   const cipher = { name: 'AES-GCM', iv: nostrNonce }
   const stored: StoredKeys = {
     v: 1,
-    root: await importSeed(secrets.root, !sealed),
-    targets: await importSeed(secrets.targets, !sealed),
-    rootPublic: publics.rootKey.keyval.public,
-    targetsPublic: publics.targetsKey.keyval.public,
+    ...(await pairOf(secrets, !sealed)),
+    ...(secrets.next ? { next: await pairOf(secrets.next, !sealed) } : {}),
     wrapping,
     nostrNonce,
     nostrCipher: new Uint8Array(await crypto.subtle.encrypt(cipher, wrapping, secrets.nostr)),
@@ -120,44 +135,104 @@ async function storeSecrets(secrets: VendorSecrets, sealed: boolean, home: KeyHo
   return fromStored(stored, home)
 }
 
+/** Seeds as WebCrypto keys. */
+async function pairOf(seeds: NextSecrets, extractable: boolean): Promise<StoredPair> {
+  return {
+    root: await importSeed(seeds.root, extractable),
+    targets: await importSeed(seeds.targets, extractable),
+    rootPublic: signerOf(seeds.root).key.keyval.public,
+    targetsPublic: signerOf(seeds.targets).key.keyval.public,
+  }
+}
+
+const publicsOf = (pair: StoredPair): NextKeys => ({
+  root: ed25519Key(fromHex(pair.rootPublic)),
+  targets: ed25519Key(fromHex(pair.targetsPublic)),
+})
+
+const signersOf = (pair: StoredPair): Signer[] =>
+  (['root', 'targets'] as const).map((role) => ({
+    key: publicsOf(pair)[role],
+    sign: async (bytes) => new Uint8Array(await crypto.subtle.sign('Ed25519', pair[role], bytes.slice())),
+  }))
+
 async function fromStored(initial: StoredKeys, home: KeyHome): Promise<BrowserKeys> {
   let stored = initial
   const cipher = { name: 'AES-GCM', iv: stored.nostrNonce }
   const plain = await crypto.subtle.decrypt(cipher, stored.wrapping, stored.nostrCipher)
   const nostr: SecretKey = new Uint8Array(plain)
   const sealed = liveCell(stored.sealed)
+  const next = liveCell(stored.next && publicsOf(stored.next))
+
+  async function keep(changed: StoredKeys): Promise<void> {
+    await home.put(changed)
+    stored = changed
+    sealed.set(changed.sealed)
+    next.set(changed.next && publicsOf(changed.next))
+  }
+  /** The keys that a backup is of. */
+  const newest = (): StoredPair => stored.next ?? stored
+  const readable = async (): Promise<VendorSecrets> => {
+    if (stored.sealed) {
+      const message =
+        'The keys were sealed when their backup was saved and cannot be read out again. Use that backup.'
+      throw new KeysError('sealed', message)
+    }
+    return { root: await readSeed(newest().root), targets: await readSeed(newest().targets), nostr }
+  }
+
   return {
-    rootKey: ed25519Key(fromHex(stored.rootPublic)),
-    targetsKey: ed25519Key(fromHex(stored.targetsPublic)),
+    get rootKey() {
+      return publicsOf(stored).root
+    },
+    get targetsKey() {
+      return publicsOf(stored).targets
+    },
+    get signers() {
+      return [...signersOf(stored), ...(stored.next ? signersOf(stored.next) : [])]
+    },
     nostr: { key: stored.nostrKey, secret: nostr },
     sealed,
-    async sign(role, bytes) {
-      return new Uint8Array(await crypto.subtle.sign('Ed25519', stored[role], bytes.slice()))
-    },
-    async backup(passphrase) {
-      if (stored.sealed) {
-        const message =
-          'The keys were sealed when their backup was saved and cannot be read out again. Use that backup.'
-        throw new KeysError('sealed', message)
-      }
-      const secrets = { root: await readSeed(stored.root), targets: await readSeed(stored.targets), nostr }
-      return serializeSecrets(secrets, passphrase)
-    },
-    async seal() {
+    next,
+    backup: async (passphrase) => serializeSecrets(await readable(), passphrase),
+    async seal(text, passphrase) {
       if (stored.sealed) return
-      const [root, targets] = [await readSeed(stored.root), await readSeed(stored.targets)]
-      const next: StoredKeys = {
-        ...stored,
-        root: await importSeed(root, false),
-        targets: await importSeed(targets, false),
-        sealed: true,
+      const tried = await parseSecrets(text, passphrase)
+      const { rootPublic, targetsPublic } = newest()
+      const pair = await pairOf(tried, false)
+      if (
+        pair.rootPublic !== rootPublic ||
+        pair.targetsPublic !== targetsPublic ||
+        publicKey(tried.nostr) !== stored.nostrKey
+      ) {
+        const message =
+          'This is a backup of other keys than those in this browser. Choose the file that was saved just now.'
+        throw new KeysError('other-keys', message)
       }
-      await home.put(next)
-      stored = next
-      sealed.set(true)
+      // The keys as restored are those kept: what the backup holds is what signs here.
+      await keep({ ...stored, ...(stored.next ? { next: pair } : pair), sealed: true })
+    },
+    async prepareNext() {
+      if (stored.next) return publicsOf(stored.next)
+      const random = () => crypto.getRandomValues(new Uint8Array(32))
+      const pair = await pairOf({ root: random(), targets: random() }, true)
+      await keep({ ...stored, next: pair, sealed: false })
+      return publicsOf(pair)
+    },
+    async dropNext() {
+      if (!stored.next) return
+      const { next: _, ...rest } = stored
+      await keep({ ...rest, sealed: isUnreadable(stored) })
+    },
+    async settle(root) {
+      const { next: pair, ...rest } = stored
+      if (!pair || !Object.values(publicsOf(pair)).some((key) => namesKey(root, key))) return
+      await keep({ ...rest, ...pair })
     },
   }
 }
+
+const isUnreadable = (pair: StoredPair): boolean => !pair.root.extractable && !pair.targets.extractable
 
 /** Hex of the root key, for showing which vendor this browser is. */
 export const rootFingerprint = (keys: VendorKeys): string =>

@@ -2,59 +2,70 @@
  * The vendor's own metadata: refreshed from the relay's mirror, changed by signing the next targets. Two tabs
  * may do so at once: the relay takes the first, the other builds anew on what the first has made.
  */
-import { fromUtf8, utf8, type Bytes, type Sha256Hex, type VendorId } from '../../core/bytes.ts'
+import { fromUtf8, utf8, type Sha256Hex, type VendorId } from '../../core/bytes.ts'
 import { readTargets, releaseEvent } from '../../core/release/announce.ts'
-import {
-  assemble,
-  buildRoot,
-  buildTargets,
-  keyId,
-  signedBytes,
-  vendorId,
-  type TargetEntry,
-} from '../../core/release/repository.ts'
+import { buildRoot, buildTargets, keyId, vendorId, type TargetEntry } from '../../core/release/repository.ts'
 import type { Release, TargetCustom, VendorBlock } from '../../core/release/target.ts'
-import { LIMITS, parseEnvelope, verifyRole } from '../../core/release/tuf.ts'
+import * as client from '../../core/release/client.ts'
+import {
+  LIMITS,
+  parseEnvelope,
+  verifyRole,
+  type Delegations,
+  type RootSigned,
+} from '../../core/release/tuf.ts'
 import { signEvent, type NostrEvent } from '../../core/nostr/event.ts'
-import { admitVendor, ApiError, putMetadata } from '../release/api.ts'
+import { admitVendor, ApiError } from '../release/api.ts'
 import { fetchBounded } from '../release/http.ts'
 import { failureText, metadataUrl, refresh, type RefreshResult, type Verified } from '../release/mirror.ts'
 import { prefixed } from '../release/store.ts'
 import { fetchRelayConfig, RelayConfigError, type RelayConfig } from '../relay-config.ts'
 import { VendorError, type VendorDeps } from './api.ts'
+import { namesKey } from './keys-file.ts'
+import { signFile } from './sign-file.ts'
+import { submitFiles, type Submitted } from './submit.ts'
 
 /** Tabs that publish at the same moment: each round one of them gets through. */
 const MAX_ATTEMPTS = 4
 /** Vendors of one relay whose roots are looked through for our keys. */
 const MAX_VENDORS_SEARCHED = 200
 
-export type TargetsDraft = Readonly<{ entries: readonly TargetEntry[]; block: VendorBlock }>
+export type TargetsDraft = Readonly<{
+  entries: readonly TargetEntry[]
+  block: VendorBlock
+  delegations?: Delegations | undefined
+}>
 
-/** Signs `signed` with the vendor's key for that role. */
-async function sign(deps: VendorDeps, role: 'root' | 'targets', signed: object): Promise<Bytes> {
-  const key = role === 'root' ? deps.keys.rootKey : deps.keys.targetsKey
-  const signature = await deps.keys.sign(role, signedBytes(signed))
-  return assemble(signed, [{ keyid: keyId(key), sig: Array.from(signature, hexByte).join('') }])
-}
-const hexByte = (byte: number): string => byte.toString(16).padStart(2, '0')
-
-/** The vendor that these keys are at this relay, found in its public roots; so a restored backup needs no id. */
+/** The vendor that these keys sign for at this relay, found in its public roots; so a restored backup needs no id. */
 export async function findVendor(
   deps: Pick<VendorDeps, 'keys' | 'relayUrl' | 'fetch'>,
   config: Pick<RelayConfig, 'vendors'>,
 ): Promise<VendorId | undefined> {
-  const mine = keyId(deps.keys.rootKey)
   for (const { id } of config.vendors.slice(-MAX_VENDORS_SEARCHED)) {
-    const url = metadataUrl(deps.relayUrl, id as VendorId, '1.root.json')
+    const root = await newestRoot(deps, id as VendorId)
+    if (root && deps.keys.signers.some(({ key }) => namesKey(root, key))) return id as VendorId
+  }
+  return undefined
+}
+
+/** The end of the chain that begins with the vendor id. */
+async function newestRoot(
+  deps: Pick<VendorDeps, 'relayUrl' | 'fetch'>,
+  id: VendorId,
+): Promise<RootSigned | undefined> {
+  let trusted: client.Trusted | undefined
+  for (let version = 1; version <= LIMITS.rootRotations; version++) {
+    const url = metadataUrl(deps.relayUrl, id, `${version}.root.json`)
     const result = await fetchBounded(deps.fetch, url, { maxBytes: LIMITS.rootBytes })
     // Not "not admitted": whoever cannot see the roots does not know.
     if (result.tag === 'failed')
       throw new VendorError('unreachable', `The relay does not answer (${result.text}).`)
-    if (result.tag !== 'ok' || result.status !== 200 || vendorId(result.bytes) !== id) continue
-    const root = parseEnvelope('root', result.bytes)
-    if (root.tag === 'ok' && root.value.signed.roles.root.keyids.includes(mine)) return id as VendorId
+    if (result.tag !== 'ok' || result.status !== 200) break
+    const next = trusted ? client.nextRoot(trusted, result.bytes) : client.pin(id, result.bytes)
+    if (next.tag === 'refused') break
+    trusted = next.value
   }
-  return undefined
+  return trusted?.root.signed
 }
 
 /** Makes and signs the first root and empty targets, and has the relay admit them. @throws VendorError */
@@ -69,6 +80,7 @@ export async function admit(deps: VendorDeps, code: string, name: string): Promi
     const signed = buildRoot({
       version: 1,
       nowMs: nowMs(),
+      holder: name.trim().slice(0, 80),
       keys: {
         root: [keys.rootKey],
         targets: [keys.targetsKey],
@@ -76,7 +88,7 @@ export async function admit(deps: VendorDeps, code: string, name: string): Promi
         timestamp: [config.tuf.timestamp],
       },
     })
-    root = fromUtf8(await sign(deps, 'root', signed))
+    root = fromUtf8(await signFile(keys.signers, signed, new Set(signed.roles.root.keyids)))
     await store.put(draft, root)
   }
   const vendor: VendorBlock = {
@@ -86,10 +98,10 @@ export async function admit(deps: VendorDeps, code: string, name: string): Promi
     trackers: [config.trackerUrl],
     distributors: [],
   }
-  const targets = await sign(
-    deps,
-    'targets',
+  const targets = await signFile(
+    keys.signers,
     buildTargets({ version: 1, nowMs: nowMs(), targets: [], vendor }),
+    new Set([keyId(keys.targetsKey)]),
   )
   const expected = vendorId(utf8(root))
   try {
@@ -119,7 +131,7 @@ async function currentConfig(deps: VendorDeps): Promise<RelayConfig> {
   }
 }
 
-function fromApi(error: ApiError, forbidden: 'refused' | 'bad-code' = 'refused'): VendorError {
+export function fromApi(error: ApiError, forbidden: 'refused' | 'bad-code' = 'refused'): VendorError {
   if (error.code === 'unreachable') return new VendorError('unreachable', error.message, { cause: error })
   if (error.status === 401 || error.status === 403 || error.status === 410) {
     return forbidden === 'bad-code'
@@ -141,7 +153,11 @@ export const vendorStore = (deps: Pick<VendorDeps, 'store'>, vendor: VendorId) =
  * Like any client's refresh, but for one thing: targets that have expired are still the base for the next, since
  * nobody else can sign them.
  */
-export async function refreshOwn(deps: VendorDeps, vendor: VendorId, floor: number): Promise<RefreshResult> {
+export async function refreshOwn(
+  deps: Pick<VendorDeps, 'relayUrl' | 'store' | 'fetch' | 'nowMs'>,
+  vendor: VendorId,
+  floor: number,
+): Promise<RefreshResult> {
   const options = {
     mirrors: [deps.relayUrl],
     vendor,
@@ -158,8 +174,8 @@ export async function refreshOwn(deps: VendorDeps, vendor: VendorId, floor: numb
   return anyDate.tag === 'ok' ? anyDate : result
 }
 
-export const draftOf = ({ releases, vendorBlock }: Verified): TargetsDraft => ({
-  entries: releases.map(entryOf),
+export const draftOf = ({ ownReleases, vendorBlock }: Verified): TargetsDraft => ({
+  entries: ownReleases.map(entryOf),
   block: vendorBlock,
 })
 
@@ -167,6 +183,25 @@ export const draftOf = ({ releases, vendorBlock }: Verified): TargetsDraft => ({
 export function entryOf(release: Release): TargetEntry {
   const { path, bytes, sha256, targetsVersion: _, ...custom } = release
   return { path, bytes, sha256, custom: custom satisfies TargetCustom }
+}
+
+/** The newest state to build on. @throws VendorError */
+export async function baseOf(
+  deps: Pick<VendorDeps, 'relayUrl' | 'store' | 'fetch' | 'nowMs'>,
+  vendor: VendorId,
+  floor: number,
+): Promise<Verified> {
+  const base = await refreshOwn(deps, vendor, floor)
+  if (base.tag === 'ok') return base.verified
+  const code = base.tag === 'unreachable' ? 'unreachable' : base.tag === 'refused' ? 'untrusted' : 'refused'
+  throw new VendorError(code, `${failureText(base)} Nothing was published; try again.`)
+}
+
+function waitingError({ id, needs }: Extract<Submitted, { tag: 'waiting' }>): VendorError {
+  const missing = Math.max(...needs.map(({ have, threshold }) => threshold - have.length))
+  const more = missing === 1 ? 'one more signature' : `${missing} more signatures`
+  const text = `You have signed it; it is out after ${more}. Send the link on the Keys page to who signs with you.`
+  return new VendorError('needs-signatures', text, { proposal: id })
 }
 
 export type Changed = Readonly<{ verified: Verified; before: Verified }>
@@ -182,23 +217,20 @@ export async function changeTargets(
   change: (draft: TargetsDraft, base: Verified) => TargetsDraft,
 ): Promise<Changed> {
   for (let attempt = 1; ; attempt++) {
-    const base = await refreshOwn(deps, vendor, floor())
-    if (base.tag !== 'ok') {
-      const code =
-        base.tag === 'unreachable' ? 'unreachable' : base.tag === 'refused' ? 'untrusted' : 'refused'
-      throw new VendorError(code, `${failureText(base)} Nothing was published; try again.`)
-    }
-    const before = base.verified
-    const { entries, block } = change(draftOf(before), before)
+    const before = await baseOf(deps, vendor, floor())
+    const { entries, block, delegations } = change(draftOf(before), before)
     const version = before.targetsVersion + 1
-    const signed = buildTargets({ version, nowMs: deps.nowMs(), targets: entries, vendor: block })
-    const bytes = await sign(deps, 'targets', withForeign(signed, before))
+    const options = { version, nowMs: deps.nowMs(), targets: entries, vendor: block }
+    const signed = buildTargets(delegations ? { ...options, delegations } : options)
+    const { keyids } = before.current.root.signed.roles.targets
+    const bytes = await signFile(deps.keys.signers, withForeign(signed, before), new Set(keyids))
     if (bytes.length > LIMITS.targetsBytes) {
       const text = `All releases together would take ${bytes.length} bytes of metadata; devices accept ${LIMITS.targetsBytes}. Withdraw old releases first. Nothing was published.`
       throw new VendorError('too-large', text)
     }
     try {
-      await putMetadata(deps.fetch, deps.relayUrl, vendor, `${version}.targets.json`, bytes)
+      const submitted = await submitFiles({ ...deps, vendor }, { targets: bytes })
+      if (submitted.tag === 'waiting') throw waitingError(submitted)
     } catch (error) {
       if (!(error instanceof ApiError)) throw error
       // A lost answer may hide a success: the next refresh shows which.

@@ -2,24 +2,35 @@
  * The vendor engine: admission, publishing, the roster and the live fleet, composed from the parts beside it.
  * The interface is documented in `api.ts`.
  */
-import { type PartyKey, type VendorId } from '../../core/bytes.ts'
+import { type PartyKey, type Sha256Hex, type VendorId } from '../../core/bytes.ts'
 import type { Cheat } from '../../core/exchange/cheats.ts'
 import { liveCell } from '../../core/live.ts'
 import type { NostrEvent } from '../../core/nostr/event.ts'
 import { GIFT_WRAP, JOIN_REQUEST, RELEASE, REPORT, REPORT_ADDENDUM } from '../../core/nostr/kinds.ts'
 import { readAnnouncement, type Announcement } from '../../core/release/announce.ts'
+import { checkDelegate, readDelegates, withDelegate, withoutDelegate } from '../../core/release/delegate.ts'
+import { readPeople } from '../../core/release/people.ts'
 import type { Release } from '../../core/release/target.ts'
-import { keyId } from '../../core/release/tuf.ts'
+import { keyId, type Delegations } from '../../core/release/tuf.ts'
 import type { FleetView, KnownRelease } from '../../core/rollout/fleet.ts'
 import type { Roster } from '../../core/rollout/messages.ts'
-import { emptyRoster, isEnrolled, revoke } from '../../core/rollout/roster.ts'
+import { checkDescription, describe, emptyRoster, isEnrolled, revoke } from '../../core/rollout/roster.ts'
 import { MetainfoError, readMetainfo } from '../../core/swarm/metainfo.ts'
 import { unwrap } from '../nostr/nip59.ts'
 import { putTorrent } from '../release/api.ts'
 import { failureText, fetchTorrent, lastVerified, type Verified } from '../release/mirror.ts'
 import { createCheats } from '../swarm/cheats.ts'
 import { memoryJournal } from '../swarm/memory.ts'
-import { VendorError, type CreateVendor, type JoinRequestView, type VendorStatus } from './api.ts'
+import {
+  VendorError,
+  type CreateVendor,
+  type JoinRequestView,
+  type Outcome,
+  type SigningView,
+  type VendorStatus,
+  type WaitingView,
+} from './api.ts'
+import { approve, changeRoot, look, watchApprovals, type Approvals } from './approvals.ts'
 import { watchFleet, type FleetWatch } from './fleet-watch.ts'
 import { checkForm, entriesOf, normalised } from './form.ts'
 import { subscribeAll } from './inbox.ts'
@@ -46,7 +57,13 @@ const PUBLISH_TIMEOUT_MS = 20_000
 /** Messages remembered, so that none is read twice: the fleet's, and apart from them those of unknown keys. */
 const MAX_RUMOURS = { members: 50_000, strangers: 5000 } as const
 
-type Session = Readonly<{ roster: RosterSync; joining: Joining; fleet: FleetWatch; close: () => void }>
+type Session = Readonly<{
+  roster: RosterSync
+  joining: Joining
+  fleet: FleetWatch
+  approvals: Approvals
+  close: () => void
+}>
 
 export const createVendor: CreateVendor = (deps) => {
   const { keys, pool, store } = deps
@@ -60,6 +77,8 @@ export const createVendor: CreateVendor = (deps) => {
   const fleet = liveCell<FleetView>({ devices: [], unenrolled: [], releases: [] })
   const cheats = liveCell<readonly Cheat[]>([])
   const floor = liveCell<string | undefined>(undefined)
+  const signing = liveCell<SigningView | undefined>(undefined)
+  const waiting = liveCell<readonly WaitingView[]>([])
 
   let closed = false
   let vendor: VendorId | undefined
@@ -99,6 +118,13 @@ export const createVendor: CreateVendor = (deps) => {
       targetsVersion: next.targetsVersion,
       targetsExpireAt: next.targetsExpireAt,
       approved: next.vendorBlock.distributors,
+    })
+    const { root, targets } = next.current
+    signing.set({
+      vendor: next.vendor,
+      root: root.signed,
+      draft: readPeople(root.signed),
+      delegates: readDelegates(targets.signed.delegations),
     })
     showReleases()
   }
@@ -162,6 +188,7 @@ export const createVendor: CreateVendor = (deps) => {
     const watch = watchFleet(deps, id, releases, rosterSync.roster)
     const isMember = (device: PartyKey) => rosterSync.roster.get().devices.some((one) => one.key === device)
     // Nothing of it is kept: the relay tells it again.
+    const approvals = watchApprovals(deps, id, () => void inTurn(afterOthers).catch(() => undefined))
     const book = createCheats({
       pool,
       journal: memoryJournal(),
@@ -205,6 +232,7 @@ export const createVendor: CreateVendor = (deps) => {
       book.proven.subscribe((value) => cheats.set([...value.values()])),
       joining.requests.subscribe((value) => joinRequests.set(value)),
       watch.fleet.subscribe((value) => fleet.set(value)),
+      approvals.waiting.subscribe((value) => waiting.set(value)),
       subscribeAll(pool, { kinds: [RELEASE], authors: [me.key], '#i': [id] }, onRelease, () => {
         void inTurn(announceMissing).catch(() => undefined)
       }),
@@ -213,11 +241,13 @@ export const createVendor: CreateVendor = (deps) => {
       roster: rosterSync,
       joining,
       fleet: watch,
+      approvals,
       close() {
         ended = true
         for (const end of ends) end()
         void book.stop()
         watch.close()
+        approvals.close()
         joining.close()
         rosterSync.close()
       },
@@ -227,7 +257,7 @@ export const createVendor: CreateVendor = (deps) => {
   async function start(): Promise<void> {
     const kept = await store.get(home)
     const isHere = kept !== undefined && deps.config.vendors.some(({ id }) => id === kept)
-    const id = isHere ? (kept as VendorId) : await findVendor(deps, deps.config)
+    const id = isHere ? (kept as VendorId) : ((await findVendor(deps, deps.config)) ?? deps.vendor)
     if (closed) return
     if (!id) {
       status.set({ tag: 'not-admitted' })
@@ -253,7 +283,49 @@ export const createVendor: CreateVendor = (deps) => {
   }
 
   const change = (run: (draft: TargetsDraft, base: Verified) => TargetsDraft) =>
-    changeTargets(deps, need().vendor, floorVersion, run)
+    changeTargets(deps, need().vendor, floorVersion, run).catch(async (error: unknown) => {
+      if (error instanceof VendorError && error.proposal) await watchFor(error.proposal)
+      throw error
+    })
+
+  /** What is on its way to others must not be lost, whatever the relay answers meanwhile. */
+  const watchFor = (id: Sha256Hex): Promise<void> =>
+    need()
+      .approvals.add(id)
+      .catch(() => undefined)
+
+  /** Somebody else's signature has published something: this tab tells of it, as far as the vendor's key may. */
+  async function afterOthers(): Promise<void> {
+    await update(need().vendor)
+    await announceMissing()
+    await tellNewest()
+  }
+
+  /** The floor rises with the newest announcement. */
+  async function tellNewest(): Promise<void> {
+    const last = verified?.releases[0]
+    if (verified && last) await tell(last, 'live', verified.targetsVersion)
+  }
+
+  /** After a change of keys or delegations: what is in force now, and what devices are told. */
+  async function settle(outcome: Outcome): Promise<Outcome> {
+    if (outcome.tag === 'waiting') await watchFor(outcome.id)
+    else await afterOthers()
+    return outcome
+  }
+
+  const delegations = (
+    edit: (before: Delegations | undefined) => Delegations | undefined,
+  ): Promise<Outcome> =>
+    inTurn(async () => {
+      try {
+        adopt((await change((draft) => ({ ...draft, delegations: edit(draft.delegations) }))).verified)
+        return await settle({ tag: 'published' })
+      } catch (error) {
+        if (error instanceof VendorError && error.proposal) return { tag: 'waiting', id: error.proposal }
+        throw error
+      }
+    })
 
   async function tell(
     release: Pick<Release, 'product' | 'version' | 'sha256'>,
@@ -299,9 +371,7 @@ export const createVendor: CreateVendor = (deps) => {
     return inTurn(async () => {
       const { verified: next } = await change((draft) => draft)
       adopt(next)
-      // The floor rises with the newest announcement.
-      const last = next.releases[0]
-      if (last) await tell(last, 'live', next.targetsVersion)
+      await tellNewest()
     })
   }
 
@@ -325,7 +395,27 @@ export const createVendor: CreateVendor = (deps) => {
     fleet,
     cheats,
     floor,
+    signing,
+    waiting,
     ready,
+
+    changeRoot: (edit) =>
+      inTurn(async () => settle(await changeRoot(deps, need().vendor, floorVersion(), edit))),
+    async delegate(delegate) {
+      const wrong = checkDelegate(delegate)
+      if (wrong !== undefined) throw new VendorError('bad-form', wrong)
+      return delegations((before) => withDelegate(before, delegate))
+    },
+    undelegate: (product) => delegations((before) => withoutDelegate(before, product)),
+    look: (of, id) => look(deps, of, id),
+    approve: (of, id) =>
+      inTurn(async () => {
+        const outcome = await approve(deps, of, id)
+        if (of !== vendor || !session) return outcome
+        if (outcome.tag === 'waiting') await watchFor(id)
+        else await Promise.all([session.approvals.refresh().catch(() => undefined), afterOthers()])
+        return outcome
+      }),
 
     admit: (code, name) =>
       inTurn(async () => {
@@ -403,8 +493,7 @@ export const createVendor: CreateVendor = (deps) => {
           block: { ...draft.block, distributors: unique },
         }))
         adopt(next)
-        const last = next.releases[0]
-        if (last) await tell(last, 'live', next.targetsVersion)
+        await tellNewest()
       }),
 
     resign,
@@ -430,6 +519,12 @@ export const createVendor: CreateVendor = (deps) => {
     accept: async (id, grant) => need().joining.accept(id, grant),
     decline: async (id) => need().joining.decline(id),
     revoke: async (device) => need().roster.edit((before) => revoke(before, device, deps.nowMs())),
+    async describe(device, { name, group }) {
+      const said = { name: name.trim(), group: group.trim() }
+      const wrong = checkDescription(said)
+      if (wrong !== undefined) throw new VendorError('bad-form', wrong)
+      await need().roster.edit((before) => describe(before, device, said, deps.nowMs()))
+    },
 
     async fund(device: PartyKey, wallet) {
       const { fleet: watch, roster: sync } = need()
