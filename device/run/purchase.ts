@@ -322,6 +322,7 @@ function policyOf(config: DeviceConfig, release: Release, verified: Verified | u
     budgetBytes: trade.budgetBytes,
     paymentSlots: trade.paymentSlots,
     mirror: trade.mirror,
+    resells: trade.resell !== undefined,
     memoryBytes:
       trade.downloadBps === undefined ? memory : Math.min(memory, trade.downloadBps * PACED_SECONDS),
     priceCap,

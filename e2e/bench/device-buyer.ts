@@ -8,11 +8,9 @@ import { asEventLog, createLog } from '../../device/log.ts'
 import { artifactPath, downloadDir, openPurchase } from '../../device/run/purchase.ts'
 import { realPorts } from '../../device/run/real-ports.ts'
 import { openJournal } from '../../device/storage/journal.ts'
-import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../web/core/exchange/desk.ts'
 import { msat } from '../../web/core/money/msat.ts'
-import type { DownloadSnapshot, Session, Swarm } from '../../web/edge/swarm/api.ts'
+import type { DownloadSnapshot } from '../../web/edge/swarm/api.ts'
 import { createCheats } from '../../web/edge/swarm/cheats.ts'
-import { createShop } from '../../web/edge/swarm/shop.ts'
 import type { Material } from './material.ts'
 
 export type BuyerSettings = Readonly<{
@@ -49,7 +47,10 @@ export function deviceConfig(settings: BuyerSettings): DeviceConfig {
     healthCommand: '',
     priceCapMsat: undefined,
   })
-  return parseConfig(text, join(settings.dir, 'device.toml'))
+  const config = parseConfig(text, join(settings.dir, 'device.toml'))
+  const { resellMsat } = settings
+  if (resellMsat === undefined) return config
+  return { ...config, trade: { ...config.trade, resell: msat(resellMsat) } }
 }
 
 export async function openDeviceBuyer(settings: BuyerSettings): Promise<DeviceBuyer> {
@@ -80,14 +81,12 @@ export async function openDeviceBuyer(settings: BuyerSettings): Promise<DeviceBu
   })
   const wallet = await realPorts.openWallet(settings.wallet)
   const stopped = new AbortController()
-  let session: Session | undefined
-  const noted: Swarm['join'] = async (...how) => (session = await swarm.join(...how))
   const purchase = await openPurchase(
     {
       config,
       ports: realPorts,
       journal,
-      swarm: () => Promise.resolve({ ...swarm, join: noted }),
+      swarm: () => Promise.resolve(swarm),
       cheats,
       verified: () => undefined,
       refused: { note: () => undefined },
@@ -99,25 +98,6 @@ export async function openDeviceBuyer(settings: BuyerSettings): Promise<DeviceBu
     release,
     false,
   )
-  const shop =
-    settings.resellMsat === undefined || session === undefined
-      ? undefined
-      : createShop({
-          session,
-          identity,
-          journal,
-          wallet,
-          policy: {
-            price: msat(settings.resellMsat),
-            gifts: { to: 'nobody', copies: 0 },
-            approved: [],
-            unpaidBytes: DEFAULT_UNPAID_BYTES,
-            unprovenBytes: DEFAULT_UNPROVEN_BYTES,
-          },
-          nowMs,
-          log: asEventLog(log),
-        })
-  await shop?.start()
   return {
     file: artifactPath(dataDir, release),
     async buy() {
@@ -129,7 +109,6 @@ export async function openDeviceBuyer(settings: BuyerSettings): Promise<DeviceBu
     },
     async close() {
       stopped.abort()
-      await shop?.stop()
       await purchase.close()
       await cheats.stop()
       await swarm.close()

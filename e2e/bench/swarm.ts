@@ -30,7 +30,7 @@ export const swarmBench: Bench = {
   name: 'swarm',
   about: `${DEVICES} devices, uplinks ${UPLINK / MB} MB/s: last finisher / lower bound`,
   async run(context) {
-    const bytes = (context.quick ? 8 : 24) * MIB
+    const bytes = 24 * MIB
     const material = await makeMaterial(context.dir, bytes, 'swarm')
     const house = await openHouse(context.dir, { latencyMs: 0 }, context.profileDir)
     const [free, paid, http]: [number[], number[], number[]] = [[], [], []]

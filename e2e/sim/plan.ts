@@ -122,6 +122,7 @@ export function drawPlan(seed: number, devices?: number): Plan {
         prefer: random.pick(['cheapest', 'balanced', 'fastest'] as const),
         paymentSlots: random.pick([64, 8, 2, 1]),
         memoryBytes: random.pick([64 * MIB, pieceLength * 3]),
+        resells,
       },
       sells: resells ? sellPolicy(random, friends ? [] : [], 0) : undefined,
     })

@@ -5,6 +5,8 @@
 import type { Bytes, PartyKey, Sha256Hex } from '../../web/core/bytes.ts'
 import * as desks from '../../web/core/exchange/desk.ts'
 import type { Role } from '../../web/core/exchange/message.ts'
+import { whoseTurn, type Waiting } from '../../web/core/exchange/turn.ts'
+import { openUplink, sent, type Uplink } from '../../web/core/exchange/uplink.ts'
 import type { Quote, SignedQuote } from '../../web/core/exchange/quote.ts'
 import type { Lookup, Notice } from './bank.ts'
 import { MONEY, toText } from './buyer.ts'
@@ -17,7 +19,6 @@ const QUOTE_S = 120
 const OFFER_S = 3600
 const OFFER_RENEW_MS = 30 * 60_000
 const TICK_MS = 1000
-const MAX_SERVING = 6
 const LARGEST_OFFER = 16 * 1024 * 1024
 
 /** `text` is missing where the wallet refused. */
@@ -33,7 +34,10 @@ export class SellerPart implements Part {
   readonly #sides = new Map<string, Side>()
   readonly #byHash = new Map<string, Sha256Hex>()
   readonly #queues = new Map<string, desks.Sale[]>()
-  readonly #waiting: (() => void)[] = []
+  readonly #waiting: (Waiting & { go: () => void })[] = []
+  /** How often each piece went out. */
+  readonly #served: number[] = []
+  readonly #uplink: Uplink
   #serving = 0
   #sellerKey: Bytes = new Uint8Array()
   #offerAtMs = 0
@@ -43,6 +47,7 @@ export class SellerPart implements Part {
     this.desk = desks.openDesk(node.things.ports.shape, policy)
     this.#hold = hold
     this.#roleOf = roleOf
+    this.#uplink = openUplink(node.nowMs)
   }
 
   start(): void {
@@ -161,23 +166,53 @@ export class SellerPart implements Part {
     return this.node.things.ports.secretOf(this.#sellerKey, id)
   }
 
-  // One sale: a peer's windows one after the other, a few peers at once.
+  // One sale: a peer's windows one after the other; how many peers at once says the uplink.
 
   *#serveAll(peer: string): Job {
     const queue = this.#queues.get(peer) ?? []
     while (queue.length > 0) {
-      while (this.#serving >= MAX_SERVING)
-        yield* wait<undefined>((resume) => void this.#waiting.push(() => resume(undefined)))
-      this.#serving++
-      yield* this.#send(queue[0] as desks.Sale)
+      const sale = queue[0] as desks.Sale
+      const { pieces } = sale
+      if (this.#serving >= this.#uplink.parallel) {
+        const sinceMs = this.node.nowMs
+        yield* wait<undefined>(
+          (resume) => void this.#waiting.push({ pieces, sinceMs, go: () => resume(undefined) }),
+        )
+      } else this.#begin(pieces)
+      let held = true
+      const letGo = (): void => {
+        if (!held) return
+        held = false
+        this.#serving--
+        this.#goOn()
+      }
+      yield* this.#send(sale, letGo)
+      letGo()
       queue.shift()
-      this.#serving--
-      this.#waiting.shift()?.()
     }
     if (this.#queues.get(peer) === queue) this.#queues.delete(peer)
   }
 
-  *#send(sale: desks.Sale): Job {
+  #begin(pieces: readonly number[]): void {
+    this.#serving++
+    for (const piece of pieces) this.#served[piece] = (this.#served[piece] ?? 0) + 1
+  }
+
+  #goOn(): void {
+    while (this.#serving < this.#uplink.parallel) {
+      const [next] = this.#waiting.splice(whoseTurn(this.#waiting, this.#served, this.node.nowMs), 1)
+      if (next === undefined) return
+      this.#begin(next.pieces)
+      next.go()
+    }
+  }
+
+  #measure(bytes: number): void {
+    const full = this.#waiting.length > 0 && this.#serving >= this.#uplink.parallel
+    if (sent(this.#uplink, bytes, full, this.node.nowMs)) this.#goOn()
+  }
+
+  *#send(sale: desks.Sale, out: () => void): Job {
     const side = this.#sides.get(sale.peer)
     if (side === undefined || sale.state !== 'preparing') return
     const { ports, bank, see } = this.node.things
@@ -206,20 +241,22 @@ export class SellerPart implements Part {
     const { cipher, cipherRoot } = this.seal(secret, sale, whole)
     for (const { frame, size } of ports.data(sale.request, cipher, sale.bytes)) {
       if ((sale.state as desks.Sale['state']) !== 'preparing' || !side.open) break
-      const sent = yield* wait<boolean>((resume) => this.node.send(side, frame, resume))
-      if (sent)
-        see(
-          {
-            t: 'sent',
-            seller: this.node.id,
-            buyer: sale.buyer,
-            sale: sale.id,
-            bytes: size - 32,
-            gift: sale.amount === 0,
-          },
-          this.node.nowMs,
-        )
+      const left = yield* wait<boolean>((resume) => this.node.send(side, frame, resume))
+      if (!left) continue
+      this.#measure(size)
+      see(
+        {
+          t: 'sent',
+          seller: this.node.id,
+          buyer: sale.buyer,
+          sale: sale.id,
+          bytes: size - 32,
+          gift: sale.amount === 0,
+        },
+        this.node.nowMs,
+      )
     }
+    out()
     if (invoice.tag === 'coming')
       yield* wait<undefined>((resume) => void (invoiced = () => resume(undefined)))
     const { text } = invoice as Told

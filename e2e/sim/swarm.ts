@@ -144,6 +144,7 @@ function planOf(terms: SwarmTerms): Plan {
     ...node,
     buys: {
       ...BUYER_DEFAULTS,
+      resells: true,
       priceCap: CAP,
       budget: funds,
       riskBudget: Math.ceil((8 * MIB * CAP) / MIB),

@@ -58,6 +58,7 @@ const anyMessage = fc.oneof(
   }),
   fc.record({ t: fc.constant('key' as const), quote: hex32 as fc.Arbitrary<Sha256Hex>, secret: exactly(32) }),
   fc.record({ t: fc.constant('cancel' as const), id }),
+  fc.record({ t: fc.constant('got' as const), id }),
   fc.record({ t: fc.constant('credit' as const), bytes: fc.maxSafeNat() }),
   fc.record({
     t: fc.constant('paid' as const),

@@ -48,6 +48,8 @@ export type Message =
   | { t: 'key'; quote: Sha256Hex; secret: Bytes }
   /** The buyer gives a window up before paying. */
   | { t: 'cancel'; id: number }
+  /** All ciphertext of the window is here: the seller's line is free for others. */
+  | { t: 'got'; id: number }
   /** A seller's that gives credit: unpaid bytes that this buyer may have. */
   | { t: 'credit'; bytes: number }
   /** A buyer's, on credit: the preimage that shows the quote as paid. */
@@ -90,6 +92,8 @@ export function encodeMessage(message: Message): Bytes {
       return encode({ t: 'key', quote: fromHex(message.quote), secret: message.secret })
     case 'cancel':
       return encode({ t: 'cancel', id: message.id })
+    case 'got':
+      return encode({ t: 'got', id: message.id })
     case 'credit':
       return encode({ t: 'credit', bytes: message.bytes })
     case 'paid':
@@ -157,6 +161,8 @@ export function decodeMessage(frame: Uint8Array): Message | undefined {
       }
     case 'cancel':
       return { t: 'cancel', id: idOf(dict) }
+    case 'got':
+      return { t: 'got', id: idOf(dict) }
     case 'credit':
       return { t: 'credit', bytes: integerOf(dict, 'bytes', 0, Number.MAX_SAFE_INTEGER) }
     case 'paid':

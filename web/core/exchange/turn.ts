@@ -6,7 +6,7 @@
 export type Waiting = Readonly<{ pieces: readonly number[]; sinceMs: number }>
 
 /** Well within a buyer's patience. */
-export const LONGEST_WAIT_MS = 3000
+export const LONGEST_WAIT_MS = 8000
 
 /** Index of the next one; -1 for nobody. `served`: how often each piece went out. Equals go in the order of coming. */
 export function whoseTurn(waiting: readonly Waiting[], served: ArrayLike<number>, nowMs: number): number {

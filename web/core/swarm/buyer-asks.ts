@@ -17,7 +17,7 @@ import {
   type Market,
   type Seller,
 } from './buyer-split.ts'
-import { freeOf, type Buyer, type Window } from './buyer-state.ts'
+import { freeOf, type Buyer, type KeyRecord, type Window } from './buyer-state.ts'
 import { pieceBytes } from './merkle.ts'
 import { pick } from './picker.ts'
 
@@ -58,11 +58,23 @@ function askOne(buyer: Buyer, market: Market, seller: Seller, nowMs: number): Wi
   // One window comes in, one is queued; more where the answer takes long.
   const queue = Math.max(wish, 2 * seller.rate * answerMsOf(of), Math.min(4 * pieceLength, 1024 * 1024))
   if (of.under.asked > 1 && of.under.queuedBytes > queue) return undefined
+  if (buyer.policy.resells && of.under.asked > 0 && (of.under.asked > 1 || !hasBegun(buyer, of)))
+    return undefined
   const share = market.moving < 2 ? 1 : Math.max(1.25 * shareOf(market, seller), 0.5 / market.moving)
   const room = roomFor(buyer, peer, of, price, share, wish)
   if (room.soft < Math.min(wish, freeBytes(buyer)) / 2 && of.under.heldBytes > 0) return undefined
   const limit = Math.min(room.firm, room.soft, wish)
   return choose(buyer, market, seller, limit, nowMs)
+}
+
+/**
+ * Whether something of what the key was asked for comes in. Among buyers that sell on, whatever waits in a seller's queue
+ * may be sold by somebody else before its turn comes.
+ */
+function hasBegun(buyer: Buyer, of: KeyRecord): boolean {
+  for (const window of buyer.windows.values())
+    if (window.state === 'asked' && window.received > 0 && buyer.keys.get(window.key) === of) return true
+  return false
 }
 
 /** The pieces of a window of at most so many bytes. */

@@ -45,6 +45,8 @@ export type BuyerPolicy = Readonly<{
   /** Bytes of all windows under way together, from request until opened: they are in memory. One piece is always allowed. */
   memoryBytes: number
   mirror: MirrorUse
+  /** Sells on what it has: its windows are small, since a piece can be sold when the whole window is paid. */
+  resells: boolean
 }>
 
 export const DEFAULT_PREFER: Preference = 'balanced'
@@ -61,6 +63,7 @@ export const BUYER_DEFAULTS = {
   paymentSlots: DEFAULT_PAYMENT_SLOTS,
   memoryBytes: DEFAULT_MEMORY_BYTES,
   mirror: DEFAULT_MIRROR,
+  resells: false,
 } as const satisfies Partial<BuyerPolicy>
 
 /** What windows may hold in memory on a machine with so much of it: a sixteenth, from 8 to 64 MiB. */

@@ -10,7 +10,8 @@
  * A mirror is beside this order: whether it is used is a policy of its own.
  *
  * Size: while much is missing a window takes about `WINDOW_MS` of the seller's rate, from 1 to 8 MiB; towards the end a
- * fourth of the seller's fair share of what is left, so that all end together. Where payments are slow it is at least what keeps rate ×
+ * fourth of the seller's fair share of what is left, so that all end together. Who sells on takes a second of the seller's
+ * rate, be it one piece: what is not paid for yet cannot be sold, and idle uplinks cost a swarm more than payments do. Where payments are slow it is at least what keeps rate ×
  * payment time in `FLIGHTS` windows: when payments queue up in the wallet, windows grow rather than become more.
  */
 import { MIB, ZERO, type Money, type Msat } from '../money/msat.ts'
@@ -22,6 +23,7 @@ import { record, wantsOf, type Buyer, type BuyerPeer, type KeyRecord } from './b
 const SMALLEST = MIB
 const LARGEST = 8 * MIB
 const WINDOW_MS = 6000
+const RESALE_WINDOW_MS = 1000
 /** With several sellers a window at the end takes a fourth of the seller's share of the rest, but at least so long. */
 const ROUNDS = 4
 const SHORT_MS = 250
@@ -163,7 +165,9 @@ export function windowSize(buyer: Buyer, market: Market, seller: Seller): number
   const { peer, of, price, rate } = seller
   const { pieceLength } = buyer.shape
   const largest = Math.min(MAX_WINDOW_BYTES, peer.maxWindowBytes)
-  const steady = Math.min(LARGEST, Math.max(SMALLEST, rate * WINDOW_MS))
+  const { resells } = buyer.policy
+  const smallest = resells ? Math.min(SMALLEST, pieceLength) : SMALLEST
+  const steady = Math.min(LARGEST, Math.max(smallest, rate * (resells ? RESALE_WINDOW_MS : WINDOW_MS)))
   const ending =
     market.moving < 2
       ? Math.max(SMALLEST, freeBytes(buyer) / 3)

@@ -282,6 +282,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     const atStake = msat(Math.min(perWindow, terms.spend))
     return {
       ...BUYER_DEFAULTS,
+      resells: true,
       priceCap: release.priceCapMsat,
       budget: terms.spend,
       riskBudget: atStake,

@@ -19,9 +19,10 @@ import {
 import { MessageError } from '../../core/exchange/message.ts'
 import { free } from './buffers.ts'
 
-/** Bytes that may wait in the channel; it is filled again from `LOW_WATER` down. */
-const HIGH_WATER = 4 * 1024 * 1024
-const LOW_WATER = 2 * 1024 * 1024
+/** What waits in the channel goes out within about this time: frames are queued behind it. */
+const AHEAD_MS = 200
+/** Bytes that may wait in the channel; it is filled again when half of them have gone. */
+const HIGH_WATER = { least: 256 * 1024, most: 4 * 1024 * 1024 } as const
 
 type PeerConnection = NonNullable<Connection['_pc']>
 
@@ -49,6 +50,9 @@ export class Lane {
   readonly payload: number
   readonly #longest: number
   #waiting: (() => void)[] = []
+  #highWater: number = HIGH_WATER.least
+  /** When it was found full, and how full. */
+  #full: Readonly<{ atMs: number; bytes: number }> | undefined
 
   /** Opens it on this side. `longest`: what the other side takes. @throws when the connection is no more */
   constructor(connection: PeerConnection, longest: number, events: LaneEvents) {
@@ -58,7 +62,7 @@ export class Lane {
     if (channel === undefined) throw new TypeError('no data channels here')
     this.#channel = channel
     channel.binaryType = 'arraybuffer'
-    channel.bufferedAmountLowThreshold = LOW_WATER
+    channel.bufferedAmountLowThreshold = this.#highWater / 2
     channel.onmessage = ({ data }: MessageEvent<unknown>) => {
       if (!(data instanceof ArrayBuffer)) return events.spoilt('sent text on the lane')
       let read: ReturnType<typeof readLane>
@@ -72,7 +76,10 @@ export class Lane {
       events.data(read)
       free(read.bytes)
     }
-    channel.onbufferedamountlow = () => this.#wake()
+    channel.onbufferedamountlow = () => {
+      this.#measure()
+      this.#wake()
+    }
     channel.onclose = () => this.#wake()
     // The connection's own error ends the peer; without a listener Node would end the process.
     channel.onerror = () => this.#wake()
@@ -105,8 +112,21 @@ export class Lane {
 
   /** Resolves when there is room again, or the lane is closed. */
   async drained(): Promise<void> {
-    while (this.open && this.#channel.bufferedAmount > HIGH_WATER)
+    while (this.open && this.#channel.bufferedAmount > this.#highWater) {
+      this.#full ??= { atMs: performance.now(), bytes: this.#channel.bufferedAmount }
       await new Promise<void>((done) => this.#waiting.push(done))
+    }
+  }
+
+  /** At most doubles: the first bytes vanish into the buffers below at once. */
+  #measure(): void {
+    if (this.#full === undefined) return
+    const { atMs, bytes } = this.#full
+    this.#full = undefined
+    const rate = (bytes - this.#channel.bufferedAmount) / Math.max(1, performance.now() - atMs)
+    const { least, most } = HIGH_WATER
+    this.#highWater = Math.min(most, 2 * this.#highWater, Math.max(least, rate * AHEAD_MS))
+    this.#channel.bufferedAmountLowThreshold = this.#highWater / 2
   }
 
   close(): void {

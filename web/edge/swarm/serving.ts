@@ -1,32 +1,30 @@
 /**
  * Serves a window: reads and proves the pieces once more, streams leaves and ciphertext, and sends the signed quote
  * when the sale is on disk. A peer's windows go out one after the other, each made ready while the one before it is
- * on its way; a few in all.
+ * on its way; when it may go says the line (`upload-line.ts`).
  */
 import { toHex, type Bytes, type Sha256Hex } from '../../core/bytes.ts'
 import { paymentHashOf } from '../../core/exchange/cipher.ts'
 import type { Sale } from '../../core/exchange/desk.ts'
 import { signQuote, type Quote } from '../../core/exchange/quote.ts'
-import { whoseTurn, type Waiting } from '../../core/exchange/turn.ts'
 import type { Money } from '../../core/money/msat.ts'
 import { pieceBytes, rootOfLeaves } from '../../core/swarm/merkle.ts'
 import type { Peer } from './peer.ts'
 import { Buffers, free } from './buffers.ts'
 import { CREDIT_QUOTE_S, type Debts } from './debts.ts'
 import { createRateLimit } from './rate-limit.ts'
+import { UploadLine } from './upload-line.ts'
 import { writeSale } from './settling.ts'
 import { messageOf, type ShopParts } from './shop-parts.ts'
 import { cryptHashed, leafHashes } from './window-cipher.ts'
 import { leavesProve } from './window-proof.ts'
 
 const QUOTE_S = 120
-/** Windows in memory at once, all peers together. */
-const MAX_SERVING = 6
-
 /** How far a window is, for the next one of the same peer. */
 type Turn = Readonly<{ streaming: Promise<void>; streamed: Promise<void> }>
 const NO_ONE_BEFORE: Turn = { streaming: Promise.resolve(), streamed: Promise.resolve() }
 
+type Invoice = Readonly<{ bolt11: string; hash: Sha256Hex }>
 /** Bytes as they go out, and the hashes of their blocks. */
 type Window = Readonly<{ bytes: Bytes; leaves: Bytes }>
 
@@ -37,19 +35,16 @@ export class Serving {
   readonly #queues = new Map<string, Turn>()
   readonly #sent = new Map<Sha256Hex, number>()
   readonly #buffers = new Buffers()
-  readonly #waiting: (Waiting & { go: () => void })[] = []
-  /** How often each piece went out. */
-  readonly #served: Uint32Array
+  readonly #line: UploadLine
   /** Where the process has no limit of its own. */
   readonly #upload = createRateLimit()
-  #serving = 0
   /** Sent since it was last taken: for the rate. */
   #bytes = 0
 
   constructor(parts: ShopParts, debts: Debts) {
     this.#parts = parts
     this.#debts = debts
-    this.#served = new Uint32Array(parts.session.meta.pieces)
+    this.#line = new UploadLine(parts.session.meta.pieces, parts.deps.nowMs)
   }
 
   serve(sale: Sale): void {
@@ -66,6 +61,11 @@ export class Serving {
 
   gone(peer: string): void {
     this.#queues.delete(peer)
+    this.#line.gone(peer)
+  }
+
+  got(peer: string, request: number): void {
+    this.#line.got(peer, request)
   }
 
   /** Bytes of a sale that are out. */
@@ -82,25 +82,25 @@ export class Serving {
   }
 
   async #serve(sale: Sale, before: Turn, streaming: () => void, streamed: () => void): Promise<void> {
-    await this.#slot(sale)
+    await this.#line.hold(sale)
+    let held = true
+    const letGo = (): void => {
+      if (held) this.#line.letGo(sale)
+      held = false
+    }
+    // What the wallet takes after the last byte keeps nobody waiting.
+    const out = (): void => {
+      streamed()
+      letGo()
+    }
     try {
-      await this.#send(sale, before, streaming, streamed)
+      await this.#send(sale, before, streaming, out)
     } catch (error) {
       this.#parts.deps.log?.('window not served', { message: messageOf(error) })
       this.#parts.step({ tag: 'failed', id: sale.id, code: 'wallet' })
     } finally {
-      this.#serving--
-      const next = whoseTurn(this.#waiting, this.#served, this.#parts.deps.nowMs())
-      if (next !== -1) this.#waiting.splice(next, 1)[0]?.go()
+      letGo()
     }
-  }
-
-  async #slot({ pieces }: Sale): Promise<void> {
-    const sinceMs = this.#parts.deps.nowMs()
-    while (this.#serving >= MAX_SERVING)
-      await new Promise<void>((go) => this.#waiting.push({ pieces, sinceMs, go }))
-    this.#serving++
-    for (const piece of pieces) this.#served[piece] = (this.#served[piece] ?? 0) + 1
   }
 
   async #send(sale: Sale, before: Turn, streaming: () => void, streamed: () => void): Promise<void> {
@@ -110,24 +110,32 @@ export class Serving {
     const onCredit = sale.mode === 'credit'
     const plain = await this.#read(sale)
     if (plain === undefined) return step({ tag: 'failed', id: sale.id, code: 'missing' })
-    const sent = onCredit ? plain : await cryptHashed(this.#parts.secretOf(sale.id), sale.id, plain.bytes)
+    const whole = onCredit ? plain : await cryptHashed(this.#parts.secretOf(sale.id), sale.id, plain.bytes)
     if (!onCredit) this.#buffers.give(plain.bytes)
     await before.streamed
     if ((sale.state as Sale['state']) !== 'preparing' || peer.gone) return
     streaming()
-    // Not before it is this window's turn: the time to pay in runs from here.
-    const expiry = Math.floor(deps.nowMs() / 1000) + (onCredit ? CREDIT_QUOTE_S : QUOTE_S)
-    const invoicing = this.#invoice(sale)
-    // Awaited below; a rejection meanwhile must not count as unhandled.
-    invoicing.catch(() => undefined)
     // On credit the goods come as they are and whoever has them owes: not before there is an invoice.
-    if (onCredit) await invoicing
-    step({ tag: 'began', id: sale.id })
-    // Block hashes first, what the seller stands for; then nothing that is worth anything without the secret.
-    if (!onCredit) peer.send({ t: 'leaves', id: sale.request, leaves: plain.leaves })
-    await this.#stream(peer, sale, sent.bytes)
-    free(sent.bytes)
-    streamed()
+    const owed = onCredit ? await this.#invoice(sale) : undefined
+    await this.#line.enter(sale)
+    let invoicing: Promise<Invoice>
+    let expiry: number
+    try {
+      if ((sale.state as Sale['state']) !== 'preparing' || peer.gone) return
+      // Not before it is this window's turn: the time to pay runs from here.
+      expiry = Math.floor(deps.nowMs() / 1000) + (onCredit ? CREDIT_QUOTE_S : QUOTE_S)
+      invoicing = owed === undefined ? this.#invoice(sale) : Promise.resolve(owed)
+      // Awaited below; a rejection meanwhile must not count as unhandled.
+      invoicing.catch(() => undefined)
+      step({ tag: 'began', id: sale.id })
+      // Block hashes first, what the seller stands for; then nothing that is worth anything without the secret.
+      if (!onCredit) peer.send({ t: 'leaves', id: sale.request, leaves: plain.leaves })
+      await this.#stream(peer, sale, whole.bytes)
+      free(whole.bytes)
+      streamed()
+    } finally {
+      void this.#line.leave(sale, peer.gone || (sale.state as Sale['state']) !== 'preparing')
+    }
     const { bolt11, hash } = await invoicing
     const quote: Quote = {
       id: sale.id,
@@ -136,7 +144,7 @@ export class Serving {
       root: session.meta.piecesRoot,
       shape: { length: session.meta.length, pieceLength: session.meta.pieceLength },
       pieces: sale.pieces,
-      cipherRoot: toHex(rootOfLeaves(sent.leaves)) as Sha256Hex,
+      cipherRoot: toHex(rootOfLeaves(whole.leaves)) as Sha256Hex,
       paymentHash: hash,
       amount: sale.amount,
       money: this.#parts.terms?.money ?? ('sandbox:none' as Money),
@@ -185,7 +193,7 @@ export class Serving {
     this.#parts.show()
   }
 
-  async #invoice(sale: Sale): Promise<{ bolt11: string; hash: Sha256Hex }> {
+  async #invoice(sale: Sale): Promise<Invoice> {
     const { deps, terms, session, byHash } = this.#parts
     const { wallet } = deps
     const secret = this.#parts.secretOf(sale.id)

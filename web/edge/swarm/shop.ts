@@ -214,6 +214,7 @@ class RunningShop implements Shop {
   }
 
   #onMessage(peer: Peer, message: Message): void {
+    if (message.t === 'got') return this.#serving.got(peer.id, message.id)
     if (message.t === 'cancel') return this.#step({ tag: 'cancelled', peer: peer.id, request: message.id })
     if (message.t === 'paid') return this.#debts.onPaid(message)
     if (message.t === 'renew') return this.#settling.quietly(this.#debts.onRenew(peer, message))

@@ -98,6 +98,7 @@ export class WindowIntake {
     work.ciphertext.set(message.bytes, message.at)
     work.received += message.bytes.length
     this.#parts.received(peer, message.bytes.length)
+    if (work.received === work.bytes) peer.send({ t: 'got', id: message.id })
     this.#parts.step({ tag: 'progress', window: message.id, bytes: work.received })
     void this.#check(message.id, work)
   }
