@@ -6,6 +6,13 @@ import { configDefaults, defineConfig } from 'vitest/config'
 const testing = process.env['VITEST'] !== undefined
 const here = import.meta.dirname
 
+/** Half a megabyte that few ask for: named, so that it is left out of what every visitor keeps. */
+const MORE_WALLETS = 'more-wallets'
+const chunkName = (moduleIds: readonly string[]): string =>
+  moduleIds.some((id) => /@getalby\/bitcoin-connect|@lightninglabs/.test(id))
+    ? `assets/${MORE_WALLETS}-[hash].js`
+    : 'assets/[name]-[hash].js'
+
 export default defineConfig({
   root: testing ? here : `${here}/web`,
   publicDir: testing ? false : `${here}/web/public`,
@@ -18,6 +25,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0,
     chunkSizeWarningLimit: 700,
+    rolldownOptions: { output: { chunkFileNames: ({ moduleIds }) => chunkName(moduleIds) } },
   },
   worker: { format: 'es' },
   server: {
@@ -67,6 +75,7 @@ function pwa() {
     },
     workbox: {
       globPatterns: ['**/*.{js,css,html,svg,png,woff2,wasm}'],
+      globIgnores: [`**/${MORE_WALLETS}-*.js`],
       maximumFileSizeToCacheInBytes: 4 * 1024 * 1024,
       navigateFallback: '/index.html',
       // What the relay answers is never the shell's business, and never stale.

@@ -8,6 +8,7 @@ export type Route =
   | { page: 'devices' }
   | { page: 'keys' }
   | { page: 'seed' }
+  | { page: 'wallet' }
   | { page: 'settings' }
   | { page: 'missing' }
 
@@ -18,6 +19,7 @@ export const href = {
   devices: '/vendor/devices',
   keys: '/keys',
   seed: '/seed',
+  wallet: '/wallet',
   settings: '/settings',
   release: (path: string): string => `/vendor/release/${segment(path)}`,
   device: (key: string): string => `/vendor/device/${key}`,
@@ -39,6 +41,8 @@ export function parseRoute(pathname: string): Route {
       return { page: 'keys' }
     case '/seed':
       return { page: 'seed' }
+    case '/wallet':
+      return { page: 'wallet' }
     case '/settings':
       return { page: 'settings' }
   }

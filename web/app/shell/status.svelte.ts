@@ -20,6 +20,10 @@ class Status {
   vendorBalance = $state.raw<Balance>()
   /** The volunteer's wallet, shown on the Seed page. */
   balance = $state.raw<Balance>()
+  /** The wallet that the Wallet page shows. */
+  ownBalance = $state.raw<Balance>()
+  /** Beside "Shop": `open`. */
+  shop = $state<string>()
   relay = $state.raw<RelayLink>({ tag: 'connecting' })
 }
 

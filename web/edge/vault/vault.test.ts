@@ -94,3 +94,18 @@ test('entries that change places are not read', async () => {
   expect(await vault.get('b').catch(codeOf)).toBe('damaged')
   expect(fromUtf8(utf8((await vault.get('a')) ?? ''))).toBe(SECRET)
 })
+
+test('a box goes under the lock once that is open, and is not read while it is closed', async () => {
+  const home = memoryHome()
+  const vault = await openVault(home, passkeysOf('me'))
+  const before = await vault.boxes.seal(utf8(SECRET))
+  await vault.choose({ by: 'passkey' })
+  const after = await vault.boxes.seal(utf8(SECRET))
+  vault.lock()
+  expect(fromUtf8(await vault.boxes.open(before))).toBe(SECRET)
+  expect(await vault.boxes.open(after).catch(codeOf)).toBe('locked')
+  await vault.unlock({ by: 'passkey' })
+  expect(fromUtf8(await vault.boxes.open(after))).toBe(SECRET)
+  before[20]! ^= 1
+  expect(await vault.boxes.open(before).catch(codeOf)).toBe('damaged')
+})

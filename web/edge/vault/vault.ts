@@ -55,12 +55,21 @@ export interface Vault {
   get(name: string): Promise<string | undefined>
   delete(name: string): Promise<void>
   entries(): Promise<readonly Readonly<{ name: string; under: Under }>[]>
+  /** For secrets that lie elsewhere: sealed under the lock while it is open, else under the browser's key. */
+  readonly boxes: Readonly<{
+    seal(secret: Bytes): Promise<Bytes>
+    /** @throws VaultError `locked`, `damaged` */
+    open(sealed: Bytes): Promise<Bytes>
+  }>
 }
 
 const ENTRY = 'entry/'
 const LOCK = 'lock'
 const BROWSER_KEY = 'browser-key'
 const NONCE_BYTES = 12
+/** The first byte of a box says which key it is under. */
+const BOX = 'box'
+const BOX_UNDER = { browser: new Uint8Array([0]), lock: new Uint8Array([1]) } as const
 
 const bytes = v.custom<Bytes>((x) => x instanceof Uint8Array)
 const entrySchema = v.object({ under: v.picklist(['browser', 'lock']), box: bytes })
@@ -159,14 +168,7 @@ export async function openVault(home: VaultHome, passkeys: Passkeys): Promise<Va
     async get(name) {
       const entry = v.safeParse(entrySchema, await home.get(ENTRY + name))
       if (!entry.success) return undefined
-      const use = await keyFor(entry.output.under)
-      try {
-        return fromUtf8(await open(use, name, entry.output.box))
-      } catch (cause) {
-        throw new VaultError('damaged', 'What this browser kept cannot be read any more. Connect it again.', {
-          cause,
-        })
-      }
+      return fromUtf8(await unseal(await keyFor(entry.output.under), name, entry.output.box))
     },
     delete: (name) => home.delete(ENTRY + name),
     async entries() {
@@ -178,6 +180,26 @@ export async function openVault(home: VaultHome, passkeys: Passkeys): Promise<Va
       }
       return found
     },
+    boxes: {
+      async seal(secret) {
+        const under: Under = key ? 'lock' : 'browser'
+        return concat(BOX_UNDER[under], await seal(await keyFor(under), BOX, secret))
+      },
+      async open(sealed) {
+        const under = sealed[0] === BOX_UNDER.lock[0] ? 'lock' : 'browser'
+        return unseal(await keyFor(under), BOX, sealed.slice(1))
+      },
+    },
+  }
+}
+
+async function unseal(key: CryptoKey, name: string, box: Bytes): Promise<Bytes> {
+  try {
+    return await open(key, name, box)
+  } catch (cause) {
+    throw new VaultError('damaged', 'What this browser kept cannot be read any more. Connect it again.', {
+      cause,
+    })
   }
 }
 
