@@ -1,35 +1,13 @@
 /** Every page is clean for axe: light and dark, desktop and phone, with a release out and a volunteer seeding. */
-import { AxeBuilder } from '@axe-core/playwright'
 import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
-import type { Page } from 'playwright'
 import { expect, onTestFinished, test } from 'vitest'
+import { violations } from '../support/axe.ts'
 import { openHouse } from '../support/house.ts'
 import { becomeVendor, publish, switchOn } from '../support/pages.ts'
 import { openBrowser } from '../support/tabs.ts'
 import { testDir } from '../support/world.ts'
-
-const SIZES = [
-  { width: 1440, height: 900 },
-  { width: 390, height: 844 },
-]
-
-async function violations(page: Page): Promise<string[]> {
-  const found: string[] = []
-  for (const colorScheme of ['light', 'dark'] as const) {
-    for (const size of SIZES) {
-      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
-      await page.setViewportSize(size)
-      const result = await new AxeBuilder({ page }).analyze()
-      const where = `${new URL(page.url()).pathname}, ${colorScheme}, ${size.width} px`
-      for (const { id, nodes } of result.violations)
-        found.push(`${where}: ${id} at ${nodes.map((node) => node.html.slice(0, 120)).join(' | ')}`)
-    }
-  }
-  await page.setViewportSize(SIZES[0] ?? { width: 1440, height: 900 })
-  return found
-}
 
 test('axe finds nothing on any page', async () => {
   const dir = testDir()

@@ -1,0 +1,77 @@
+/**
+ * Two people and a shop: one opens a play-money wallet and cuts an allowance from it, the other connects that and
+ * pays, the slider moves while it is in use, and a payment above it is refused upstream.
+ */
+import fs from 'node:fs'
+import path from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { msat } from '../../web/core/money/msat.ts'
+import { openPlayAccount } from '../../web/edge/release/api.ts'
+import { connectNwc } from '../../web/edge/wallet/nwc.ts'
+import { TWO_LOOKS, violations } from '../support/axe.ts'
+import { openHouse } from '../support/house.ts'
+import { openBrowser } from '../support/tabs.ts'
+import { balanceIs, connectWallet, cutAllowance, openPlayWallet, send } from '../support/wallet-pages.ts'
+import { testDir } from '../support/world.ts'
+
+test('an allowance is cut, used in another browser, and moved while it is in use', async () => {
+  const dir = testDir()
+  const house = await openHouse({ dir, port: 0, grantSats: 5_000, accounts: 100 })
+  onTestFinished(() => house.stop())
+  const base = house.relay.url
+  const shop = await connectNwc((await openPlayAccount(base, { name: 'shop' })).connection)
+  onTestFinished(() => shop.close())
+  const invoice = async (sats: number): Promise<string> =>
+    (await shop.makeInvoice({ amount: msat(sats * 1000), description: 'tea', expirySeconds: 600 })).bolt11
+  const [owner, holder] = [await openBrowser('owner', dir), await openBrowser('holder', dir)]
+
+  await openPlayWallet(owner.page, base)
+  await balanceIs(owner.page, '5,000.000')
+  const connection = await cutAllowance(owner.page, 'Kitchen', 1_000)
+
+  await holder.page.goto(`${base}/wallet`)
+  await holder.page.getByRole('button', { name: 'Connect a wallet' }).click()
+  await holder.page.getByLabel('Wallet connection').fill(await invoice(1))
+  await holder.page.getByText('This is an invoice: it asks for a payment').first().waitFor()
+  await connectWallet(holder.page, base, connection)
+  await balanceIs(holder.page, '1,000.000')
+
+  await send(holder.page, await invoice(100))
+  await holder.page.getByRole('heading', { name: 'Paid' }).waitFor()
+  await holder.page.getByRole('button', { name: 'Done' }).click()
+  await balanceIs(holder.page, '900.000')
+  await balanceIs(owner.page, '4,900.000')
+  await owner.page.getByText('100 spent').waitFor()
+
+  const slider = owner.page.getByRole('slider', { name: /Limit of Kitchen/ })
+  await slider.fill('120')
+  const moved = performance.now()
+  await balanceIs(holder.page, '20.000')
+  console.log(`the holder sees a moved limit after ${Math.round(performance.now() - moved)} ms`)
+  await send(holder.page, await invoice(50))
+  const refusal = holder.page.getByRole('alert')
+  await refusal.waitFor()
+  expect(await refusal.innerText()).toMatch(/Kitchen|allowance|limit/i)
+  await holder.page.getByRole('button', { name: 'Close' }).click()
+  await balanceIs(owner.page, '4,900.000')
+  expect(await shop.balance()).toBe(5_100_000)
+
+  expect(await violations(owner.page, TWO_LOOKS)).toEqual([])
+
+  // After a reload wallet and allowance are there again, and nothing that opens them lies open.
+  await owner.page.reload()
+  await balanceIs(owner.page, '4,900.000')
+  await send(holder.page, await invoice(20))
+  await holder.page.getByRole('heading', { name: 'Paid' }).waitFor()
+  await balanceIs(owner.page, '4,880.000')
+  const secret = new URL(connection).searchParams.get('secret') ?? ''
+  expect(secret).toHaveLength(64)
+  for (const { page, name } of [owner, holder]) {
+    expect(page.url()).not.toContain('secret')
+    expect(await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }))).not.toContain(
+      secret,
+    )
+    const log = path.join(dir, 'logs', `${name}-console.log`)
+    expect(fs.existsSync(log) ? fs.readFileSync(log, 'utf8') : '').not.toContain(secret)
+  }
+})
