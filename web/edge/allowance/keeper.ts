@@ -3,6 +3,7 @@
  * them, send it what their owner wants, and take over when it goes.
  */
 import * as v from 'valibot'
+import { toHex } from '../../core/bytes.ts'
 import { liveCell } from '../../core/live.ts'
 import { AllowanceError, type AllowanceKeeper, type KeeperOptions, type KeeperView } from './api.ts'
 import { Leader } from './leader.ts'
@@ -53,6 +54,7 @@ export function openKeeper(options: KeeperOptions): AllowanceKeeper {
   let release: (() => void) | undefined
   let failed: AllowanceError | undefined
   let serial = 0
+  const tab = toHex(crypto.getRandomValues(new Uint8Array(8)))
   let tellReady: () => void = () => undefined
   /** Either this tab runs them, or another has been heard of. */
   const ready = new Promise<void>((resolve) => (tellReady = resolve))
@@ -130,7 +132,7 @@ export function openKeeper(options: KeeperOptions): AllowanceKeeper {
     if (stop.signal.aborted) throw new AllowanceError('no-answer', 'The allowances have been closed.')
     if (leader) return carryOut(verb, args)
     if (failed) throw failed
-    const id = `${nowMs()}-${++serial}-${Math.random()}`
+    const id = `${tab}-${++serial}`
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => finish(id, (one) => one.reject(noAnswer())), ANSWER_MS)
       waiting.set(id, {

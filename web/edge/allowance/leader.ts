@@ -247,6 +247,7 @@ export class Leader implements Omit<AllowanceKeeper, 'view'> {
         secret: fromHex(keys.service ?? ''),
         pool: this.#pool(meta.relays),
         random: this.#random,
+        onChange: () => this.#show(),
         log: this.#options.log ?? (() => undefined),
       })
     } catch (error) {

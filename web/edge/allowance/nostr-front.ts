@@ -21,10 +21,14 @@ export type NostrFrontOptions = Readonly<{
   secret: SecretKey
   pool: Pool
   random: (length: number) => Bytes
+  /** It lost its relays, or has one again. */
+  onChange: () => void
   log: (event: string, detail: Readonly<Record<string, unknown>>) => void
 }>
 
 export interface NostrFront {
+  /** Whether any relay is there for the holder to reach it. */
+  readonly connected: boolean
   /** When the holder was last heard, and the round trip that its client measured. */
   readonly heardAtMs: number | undefined
   readonly holderMs: number | undefined
@@ -196,6 +200,7 @@ export function serveOverNostr(options: NostrFrontOptions): NostrFront {
   const unwatch = pool.status.subscribe((relays) => {
     const now = new Set(relays.filter((relay) => relay.connected).map(({ url }) => url))
     const back = [...now].some((url) => !connected.has(url))
+    if ((now.size === 0) !== (connected.size === 0)) options.onChange()
     connected = now
     if (!back) return
     publishInfo()
@@ -204,6 +209,9 @@ export function serveOverNostr(options: NostrFrontOptions): NostrFront {
     front.changed()
   })
   return {
+    get connected() {
+      return connected.size > 0
+    },
     get heardAtMs() {
       return heardAtMs
     },

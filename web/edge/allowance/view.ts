@@ -43,7 +43,12 @@ export function runningView(
   const renewsAtMs = renewsAt(terms.renewal, nowMs)
   const available = running.available()
   const source = running.source?.state.get()
-  const words = trouble ?? running.trouble ?? sourceTrouble(running.source !== undefined, source)
+  const words =
+    trouble ??
+    running.trouble ??
+    (front?.connected === false
+      ? 'The relay where its holder asks cannot be reached; trying again.'
+      : sourceTrouble(running.source !== undefined, source))
   return {
     ...{
       id: meta.id,

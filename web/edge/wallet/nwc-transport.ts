@@ -85,6 +85,8 @@ export function createNwcTransport(
     const offered = (tagValue(event, 'encryption') ?? 'nip04').split(/[ ,]+/)
     known = offered.includes('nip44_v2') ? 'nip44_v2' : 'nip04'
     tellKnown(known)
+    // It is published when a wallet starts: whatever came while nobody was there is lost. The id makes it harmless.
+    for (const one of pending.values()) if (one.sent) publish(one, RESEND_TIMEOUT_MS)
   }
   const onResponse = (event: NostrEvent): void => {
     const waiting = pending.get(tagValue(event, 'e') ?? '')

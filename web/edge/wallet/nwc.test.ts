@@ -84,6 +84,7 @@ function scripted(
   }
   return {
     ...{ pool, asked, ids, status },
+    restart: () => deliver(sign(13194, [['encryption', encryption]], 'pay_invoice')),
     notify: (kind: number, body: unknown) =>
       deliver(
         sign(kind, [['p', clientKey]], seal(JSON.stringify(body), kind === 23197 ? 'nip44_v2' : 'nip04')),
@@ -184,6 +185,17 @@ describe('the connection', () => {
     expect(wallet.status.get()).toEqual({ connected: true })
     await waiting
     expect(ids).toEqual([ids[0], ids[0]])
+  })
+
+  test('a wallet that starts again is asked again, with the same request', async () => {
+    const { wallet, ids, restart } = await connect(() => 'silence')
+    const turn = () => new Promise((resolve) => setImmediate(resolve))
+    const asked = wallet.balance().catch(() => undefined)
+    while (ids.length === 0) await turn()
+    await turn()
+    restart()
+    expect(ids).toEqual([ids[0], ids[0]])
+    await asked
   })
 
   test('more requests than can be in flight are refused at once', async () => {
