@@ -10,7 +10,7 @@ export type RawPeer = Readonly<{
 }>
 
 export async function rawPeer(
-  arena: Arena,
+  arena: Pick<Arena, 'meta' | 'trackerOf' | 'onClose'>,
   options: {
     /** Bytes that it seeds, whatever their hashes; without them it starts empty. */
     content?: Uint8Array
