@@ -1,6 +1,6 @@
 /** A copy of a mirror in a directory, read as if it were a server: a USB stick. Nothing in it is trusted. */
 import { constants } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { open, realpath, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 
@@ -18,9 +18,7 @@ export function directoryFetch(directory: string): typeof fetch {
     const segments = pathname.split('/').filter((part) => part !== '')
     if (origin !== DIRECTORY_URL) throw new TypeError('there is no network here')
     if (request.method !== 'GET' || !segments.every((part) => SEGMENT.test(part))) return notFound()
-    // A link on a stick could lead to any file of this machine.
-    const flags = constants.O_RDONLY | constants.O_NOFOLLOW
-    const handle = await open(join(directory, ...segments), flags).catch(() => undefined)
+    const handle = await openInside(directory, segments)
     if (handle === undefined) return notFound()
     const info = await handle.stat()
     const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.get('range') ?? '')
@@ -39,6 +37,17 @@ export function directoryFetch(directory: string): typeof fetch {
     // Closes the handle when it ends or is cancelled.
     const stream = Readable.toWeb(handle.createReadStream({ start, end })) as ReadableStream<Uint8Array>
     return new Response(stream, { status: range === null ? 200 : 206, headers })
+  }
+}
+
+/** A link on a stick, of a file or of a folder, could lead to any file of this machine. */
+async function openInside(directory: string, segments: readonly string[]): Promise<FileHandle | undefined> {
+  try {
+    const file = join(await realpath(directory), ...segments)
+    if ((await realpath(file)) !== file) return undefined
+    return await open(file, constants.O_RDONLY | constants.O_NOFOLLOW)
+  } catch {
+    return undefined
   }
 }
 
