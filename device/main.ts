@@ -11,15 +11,18 @@ import {
   parseFlags,
   type Command,
 } from './cli/command.ts'
+import { auditCommand } from './cli/audit.ts'
 import { deviceInitCommand } from './cli/device-init.ts'
 import { deviceRunCommand, deviceStatusCommand } from './cli/device-run.ts'
 import { distributorCommand } from './cli/distributor.ts'
 import { exportCommand } from './cli/export.ts'
+import { keysCommands } from './cli/keys.ts'
 import { publishCommand } from './cli/publish.ts'
 import { relayCommand } from './cli/relay.ts'
 import { runTuf, tufCommand } from './cli/tuf.ts'
 import { verifyProofCommand } from './cli/verify-proof.ts'
 import { verifyReceiptsCommand } from './cli/verify-receipts.ts'
+import { walletCommands } from './cli/wallet.ts'
 import { installLastResort } from './last-resort.ts'
 import { withoutSecrets } from './log.ts'
 
@@ -30,12 +33,15 @@ const commands: readonly Command[] = [
   deviceStatusCommand,
   distributorCommand,
   publishCommand,
+  ...keysCommands,
   exportCommand,
   applyCommand,
   verifyReceiptsCommand,
   verifyProofCommand,
   // Its own grammar, which the conformance suite sets: main() hands it over whole.
   { ...tufCommand, run: async () => EXIT.usage },
+  ...walletCommands,
+  auditCommand,
 ]
 
 const version = (): string => {
