@@ -1003,18 +1003,27 @@ export function conformance(run: Run, long = false): void {
       }
     })
 
-    test.each(['?', '#', '/role', '../role', '.', '..', 'a b', 'ü%2F', '*', "'()!", 'näme'])(
-      'a role called %s',
-      async (name) => {
-        const repository = repo()
-        repository.delegate('targets', name)
-        repository.addArtifact(name, 'x', 'x')
-        repository.publish(name, 'targets', 'snapshot', 'timestamp')
-        const client = await start(repository)
-        expect(await client.download('x')).toBe(0)
-        expect(Object.keys(await client.trusted())).toHaveLength(5)
-      },
-    )
+    test.each([
+      ['?', '%3F'],
+      ['#', '%23'],
+      ['/role', '%2Frole'],
+      ['../role', '..%2Frole'],
+      ['.', '.'],
+      ['..', '..'],
+      ['a b~_-', 'a%20b~_-'],
+      ['ü%2F', '%C3%BC%252F'],
+      ["'()!*", '%27%28%29%21%2A'],
+    ])('a role called %s is asked for and kept as %s', async (name, encoded) => {
+      const repository = repo()
+      repository.delegate('targets', name)
+      repository.addArtifact(name, 'x', 'x')
+      repository.publish(name, 'targets', 'snapshot', 'timestamp')
+      const client = await start(repository)
+      expect(await client.download('x')).toBe(0)
+      expect(client.asked[4]).toBe(`1.${encoded}.json`)
+      expect(Object.keys(await client.trusted())).toContain(`${encoded}.json`)
+      expect(Object.keys(await client.trusted())).toHaveLength(5)
+    })
 
     test.each(['root', 'targets', 'timestamp', 'snapshot', '', 'x'.repeat(201), 'ü'.repeat(40)])(
       'no role may be called %s',
@@ -1086,7 +1095,9 @@ export function conformance(run: Run, long = false): void {
       ['a*c', 'a/c', false],
       ['?.txt', 'a.txt', true],
       ['?.txt', 'aa.txt', false],
-      ['*', '.hidden', true],
+      ['*', '.hidden', false],
+      ['.h*', '.hidden', true],
+      ['d/?x', 'd/.x', false],
       ['**', 'a/b', false],
       ['a/*/c', 'a/b/c', true],
       ['a/*', 'a/b/c', false],

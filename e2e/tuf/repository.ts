@@ -93,6 +93,16 @@ export type Targets = Common & {
   }
 }
 
+export type SignedFile = { signatures: { keyid: string; sig: string }[]; signed: Common }
+function parseFile(bytes: Buffer | undefined): SignedFile | undefined {
+  try {
+    const file = JSON.parse(bytes?.toString() ?? '') as SignedFile | null
+    return Array.isArray(file?.signatures) ? file : undefined
+  } catch {
+    return undefined
+  }
+}
+
 export const DAY = 86_400_000
 export const isoDate = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19)}Z`
 
@@ -242,17 +252,20 @@ export class Repository {
     if (role === 'snapshot') this.timestamp.meta['snapshot.json'] = meta
     else if (role !== 'root' && role !== 'timestamp') this.snapshot.meta[`${role}.json`] = meta
   }
-  /** Changes the newest published file of a role, after it was signed. */
-  amend(
-    role: string,
-    change: (file: { signatures: { keyid: string; sig: string }[]; signed: Common }) => void,
-  ): void {
+  /** Changes the newest published file of a role after it was signed; one that is no metadata is left as it is. */
+  amend(role: string, change: (file: SignedFile) => void): void {
     const files = this.published.get(role) ?? []
-    const last = files.pop()
-    if (!last) throw new Error(`nothing published as ${role}`)
-    const file = JSON.parse(last.toString()) as Parameters<typeof change>[0]
+    const file = parseFile(files.at(-1))
+    if (!file) return
     change(file)
-    files.push(Buffer.from(JSON.stringify(file)))
+    files.splice(-1, 1, Buffer.from(JSON.stringify(file)))
+  }
+
+  /** Serves other bytes instead of the newest file of a role, if there is one. */
+  replace(role: string, change: (bytes: Buffer) => Buffer): void {
+    const files = this.published.get(role)
+    const last = files?.at(-1)
+    if (last) files?.splice(-1, 1, change(last))
   }
 
   newest(role: string): Buffer {

@@ -49,8 +49,8 @@ export function binOf(path: string, bits: number, prefix: string): string {
 }
 
 /**
- * Whether a PATHPATTERN covers a path: `*`, `?` and `[...]` as in glob(7), each within one segment; everything else
- * is literal. So a vendor's key for `pump/*` does not reach `pump/1.0/x`.
+ * Whether a PATHPATTERN covers a path: `*`, `?` and `[...]` as in glob(7), each within one segment, and a leading dot
+ * only by a dot; everything else is literal. So a key for `pump/*` reaches neither `pump/1.0/x` nor `pump/.x`.
  */
 export function matches(pattern: string, path: string): boolean {
   const patterns = pattern.split('/')
@@ -100,6 +100,7 @@ function classOf(letters: readonly string[]): (letter: string) => boolean {
 
 /** Greedy with one way back, so that no pattern takes more than |glob| x |text| steps. */
 function matchesSegment(glob: string, text: string): boolean {
+  if (text.startsWith('.') && !glob.startsWith('.')) return false
   const tokens = tokensOf(glob)
   const letters = [...text]
   let at = 0
@@ -123,14 +124,14 @@ function matchesSegment(glob: string, text: string): boolean {
 }
 
 /**
- * A role's or target's name as one path segment, in URLs and on disk: everything but RFC 3986's unreserved
- * characters is percent-encoded, and a name of dots alone cannot climb. `undefined`: no name (lone surrogates).
+ * A role's or target's name as part of a URL or of a file's name: everything but RFC 3986's unreserved characters is
+ * percent-encoded. `.` and `..` stay what they are: `1...json` is no way up, a bare segment would be. `undefined`: no
+ * name (lone surrogates).
  */
 export function segmentOf(name: string): string | undefined {
   if (!name.isWellFormed()) return undefined
-  const encoded = encodeURIComponent(name).replaceAll(
+  return encodeURIComponent(name).replaceAll(
     /[!'()*]/g,
     (letter) => `%${letter.charCodeAt(0).toString(16).toUpperCase()}`,
   )
-  return /^\.{1,2}$/.test(encoded) ? encoded.replaceAll('.', '%2E') : encoded
 }
