@@ -14,6 +14,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { DEVICE_FLAGS, NODE_FLAGS, nodeEnv } from './node-settings.mjs'
 
 export const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 const modules = path.join(root, 'node_modules')
@@ -25,7 +26,6 @@ const installLock = path.join(root, '.cache', 'installing')
 const OLDEST_NODE = 20
 const OUR_NODE = 24
 const INSTALL_WAIT_MS = 10 * 60_000
-const FLAGS = ['--disable-warning=ExperimentalWarning']
 /** What the build of the PWA reads. */
 const WEB_INPUTS = ['web', 'vite.config.ts', 'tsconfig.json', 'package-lock.json']
 
@@ -70,7 +70,8 @@ async function main(args) {
   if (build) await ensureBuilt(node)
   const file = verb === 'run' ? path.resolve(root, target) : path.join(bins, target)
   if (!fs.existsSync(file)) throw new SetupError(`There is no ${path.relative(process.cwd(), file)} to run.`)
-  await handOver(node, [...FLAGS, file, ...rest])
+  const flags = verb === 'run' && rest[0] === 'device' ? [...NODE_FLAGS, ...DEVICE_FLAGS] : NODE_FLAGS
+  await handOver(node, [...flags, file, ...rest])
 }
 
 // ── Installing ──────────────────────────────────────────────────────────────────────────────────────
@@ -291,7 +292,7 @@ async function ensureBuilt(node) {
   say('Building the web app…')
   const started = Date.now()
   const tail = []
-  const child = spawn(node, [...FLAGS, path.join(bins, 'vite'), 'build'], {
+  const child = spawn(node, [...NODE_FLAGS, path.join(bins, 'vite'), 'build'], {
     cwd: root,
     env: withBins(process.env),
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -318,7 +319,7 @@ const withBins = (env) => ({ ...env, PATH: `${bins}${path.delimiter}${env.PATH ?
 
 /** Becomes `node args…`: signals, terminal and exit code are the program's own. */
 async function handOver(node, args) {
-  const env = withBins(process.env)
+  const env = nodeEnv(withBins(process.env), modules)
   if (typeof process.execve === 'function' && os.platform() !== 'win32') {
     process.removeAllListeners('warning') // execve is experimental in Node 24 and says so
     process.execve(node, [node, ...args], env)

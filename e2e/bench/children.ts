@@ -3,6 +3,7 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import type { Detail, Order, Told, Usage } from './child.ts'
+import { DEVICE_FLAGS, NODE_FLAGS } from '../../device/node-settings.mjs'
 
 export class BenchError extends Error {
   override readonly name = 'BenchError'
@@ -26,7 +27,6 @@ export type ChildOptions = Readonly<{
   name?: string
   /** CPU profiles go here. */
   profileDir?: string | undefined
-  nodeFlags?: readonly string[]
 }>
 
 const ANSWER_TIMEOUT_MS = 20_000
@@ -45,11 +45,11 @@ export function startChild(options: ChildOptions): Child {
   if (profileDir !== undefined) mkdirSync(profileDir, { recursive: true })
   const child = fork(path.join(import.meta.dirname, 'children', program), [], {
     execArgv: [
-      '--disable-warning=ExperimentalWarning',
+      ...NODE_FLAGS,
       ...(profileDir === undefined
         ? []
         : ['--cpu-prof', `--cpu-prof-dir=${profileDir}`, `--cpu-prof-name=${name}-${Date.now()}.cpuprofile`]),
-      ...(options.nodeFlags ?? []),
+      ...(program === 'buyer.ts' ? DEVICE_FLAGS : []),
     ],
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   })

@@ -3,6 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { DEVICE_FLAGS, NODE_FLAGS } from '../../device/node-settings.mjs'
 import { root } from './run.ts'
 
 /** Lines of a process kept in memory; the file has all of them. */
@@ -66,7 +67,8 @@ function start(
 ): Program {
   const logFile = path.join(logDir, `${name.replaceAll(/[^\w.-]+/g, '-')}.log`)
   const log = fs.createWriteStream(logFile, { flags: 'a' })
-  const node = ['--disable-warning=ExperimentalWarning', path.join(root, 'device/main.ts'), ...args]
+  const flags = args[0] === 'device' ? [...NODE_FLAGS, ...DEVICE_FLAGS] : NODE_FLAGS
+  const node = [...flags, path.join(root, 'device/main.ts'), ...args]
   // A session of its own: Ctrl-C in the terminal reaches us alone, and we stop the children in order.
   const child = spawn(process.execPath, node, {
     cwd: root,

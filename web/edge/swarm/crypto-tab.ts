@@ -60,13 +60,13 @@ export async function leafHashes(bytes: Uint8Array): Promise<Bytes> {
   return (await ask({ op: 'leaves', bytes: bytes.slice() as Bytes })).leaves
 }
 
+/** @param bytes are given away: the result lies in their memory */
 export async function cryptHashed(
   secret: Uint8Array,
   quoteId: Sha256Hex,
   bytes: Bytes,
 ): Promise<CryptedWindow> {
-  const copy = bytes.slice() as Bytes
-  if (onPage) return ask({ op: 'crypt', bytes: copy, secret, quoteId })
-  await cryptInPlace(secret, quoteId, copy)
-  return { bytes: copy, leaves: await leavesOf(copy) }
+  if (onPage) return ask({ op: 'crypt', bytes, secret, quoteId })
+  await cryptInPlace(secret, quoteId, bytes)
+  return { bytes, leaves: await leavesOf(bytes) }
 }

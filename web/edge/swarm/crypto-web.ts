@@ -2,14 +2,16 @@
 import type { Bytes, Sha256Hex } from '../../core/bytes.ts'
 import { counterAt, windowKey } from '../../core/exchange/cipher.ts'
 import { BLOCK, HASH, blocksIn } from '../../core/swarm/merkle.ts'
+import { free } from './buffers.ts'
 
 /** A SHA-256 of bytes that come in parts. */
 export type RunningHash = Readonly<{ update(bytes: Uint8Array): void; digest(): Uint8Array }>
 
+/** In the memory of what went in. */
 export type CryptedWindow = Readonly<{ bytes: Bytes; leaves: Bytes }>
 
 /** Chromium ciphers parts of this size twice as fast as a MiB at once. */
-const PART = 4 * BLOCK
+const IN_TABS = { partBytes: 4 * BLOCK, together: 64 }
 
 /** AES-256-CTR with the window's key: the same call encrypts and decrypts. */
 export async function cryptWith(secret: Uint8Array, quoteId: Sha256Hex, bytes: Bytes): Promise<Bytes> {
@@ -17,15 +19,26 @@ export async function cryptWith(secret: Uint8Array, quoteId: Sha256Hex, bytes: B
   return new Uint8Array(await crypt(key, 0, bytes))
 }
 
-/** Like `cryptWith`, in parts and in place. */
-export async function cryptInPlace(secret: Uint8Array, quoteId: Sha256Hex, bytes: Bytes): Promise<void> {
+/** Like `cryptWith`, in place: in parts of `partBytes`, so many `together`. */
+export async function cryptInPlace(
+  secret: Uint8Array,
+  quoteId: Sha256Hex,
+  bytes: Bytes,
+  { partBytes, together }: Readonly<{ partBytes: number; together: number }> = IN_TABS,
+): Promise<void> {
   const key = await importKey(secret, quoteId)
-  const jobs: Promise<void>[] = []
-  for (let at = 0; at < bytes.length; at += PART) {
-    const part = bytes.subarray(at, at + PART)
-    jobs.push(crypt(key, at, part).then((done) => part.set(new Uint8Array(done))))
+  let next = 0
+  const work = async (): Promise<void> => {
+    while (next < bytes.length) {
+      const at = next
+      next += partBytes
+      const part = bytes.subarray(at, next)
+      const done = new Uint8Array(await crypt(key, at, part))
+      part.set(done)
+      free(done)
+    }
   }
-  await Promise.all(jobs)
+  await Promise.all(Array.from({ length: together }, work))
 }
 
 const importKey = (secret: Uint8Array, quoteId: Sha256Hex): Promise<CryptoKey> =>

@@ -10,7 +10,7 @@ import { signQuote, type Quote } from '../../core/exchange/quote.ts'
 import type { Money } from '../../core/money/msat.ts'
 import { pieceBytes, rootOfLeaves } from '../../core/swarm/merkle.ts'
 import type { Peer } from './peer.ts'
-import { Buffers, free } from './buffers.ts'
+import { Buffers } from './buffers.ts'
 import { CREDIT_QUOTE_S, type Debts } from './debts.ts'
 import { createRateLimit } from './rate-limit.ts'
 import { UploadLine } from './upload-line.ts'
@@ -111,7 +111,6 @@ export class Serving {
     const plain = await this.#read(sale)
     if (plain === undefined) return step({ tag: 'failed', id: sale.id, code: 'missing' })
     const whole = onCredit ? plain : await cryptHashed(this.#parts.secretOf(sale.id), sale.id, plain.bytes)
-    if (!onCredit) this.#buffers.give(plain.bytes)
     await before.streamed
     if ((sale.state as Sale['state']) !== 'preparing' || peer.gone) return
     streaming()
@@ -131,7 +130,7 @@ export class Serving {
       // Block hashes first, what the seller stands for; then nothing that is worth anything without the secret.
       if (!onCredit) peer.send({ t: 'leaves', id: sale.request, leaves: plain.leaves })
       await this.#stream(peer, sale, whole.bytes)
-      free(whole.bytes)
+      this.#buffers.give(whole.bytes)
       streamed()
     } finally {
       void this.#line.leave(sale, peer.gone || (sale.state as Sale['state']) !== 'preparing')

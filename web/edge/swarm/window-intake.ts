@@ -50,7 +50,7 @@ export class WindowIntake {
       bytes,
       requestedAt: deps.nowMs(),
       price: offer === undefined || offer.gift ? ZERO : offer.price,
-      ciphertext: this.#parts.buffers.take(bytes),
+      ciphertext: new Uint8Array(),
       received: 0,
       checking: false,
     }
@@ -95,6 +95,8 @@ export class WindowIntake {
       message.bytes.length !== FRAME
     )
       return this.spoil(message.id, 'sent a frame that is not whole blocks')
+    // Not before it comes: a queued window needs no memory.
+    if (work.ciphertext.length === 0) work.ciphertext = this.#parts.buffers.take(work.bytes)
     work.ciphertext.set(message.bytes, message.at)
     work.received += message.bytes.length
     this.#parts.received(peer, message.bytes.length)

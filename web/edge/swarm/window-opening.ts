@@ -4,7 +4,6 @@ import { receiptOf, type SignedQuote } from '../../core/exchange/quote.ts'
 import type { Receipt } from '../../core/exchange/receipt.ts'
 import type { WindowRow } from '../../core/rollout/messages.ts'
 import { FRAUD, type Window, type WindowId } from '../../core/swarm/buyer.ts'
-import { free } from './buffers.ts'
 import type { DownloadParts, Work } from './download-parts.ts'
 import type { Owing } from './owing.ts'
 import { cryptHashed, leafHashes } from './window-cipher.ts'
@@ -40,18 +39,21 @@ export class WindowOpening {
     const { good, wrong } = sortPieces(opened, work.leaves, work.pieces, meta)
     // Together, so that a store which groups its syncs pays for one.
     await Promise.all(good.map(({ piece, bytes }) => session.keep(piece, bytes)))
-    free(opened.bytes)
     const cheated = good.length < work.pieces.length
     if (signed !== undefined && preimage !== undefined && window.amount > 0) {
       // The proof first: with the receipt on disk a restart takes the window for finished.
-      if (wrong !== undefined) await this.#accuse(signed, preimage, work, wrong, window)
+      if (wrong !== undefined) {
+        const secret = fromHex(preimage)
+        const { bytes: ciphertext } = await cryptHashed(secret, signed.quote.id, opened.bytes)
+        await this.#accuse(signed, preimage, { ...work, ciphertext }, wrong, window)
+      }
       await this.#keepReceipt(window, signed, preimage)
       await books.end(signed.quote.id)
     }
     if (cheated) this.#parts.step({ tag: 'stored', pieces: good.map(({ piece }) => piece) })
     this.#parts.step({ tag: 'opened', window: id, cheated })
     works.delete(id)
-    this.#parts.buffers.give(work.ciphertext)
+    this.#parts.buffers.give(opened.bytes)
   }
 
   /** A debt is paid: its pieces have been here all along. */
