@@ -14,6 +14,10 @@ export const REPORT = 1893
 export const REPORT_ADDENDUM = 1894
 export const JOIN_REQUEST = 1895
 export const JOIN_ACCEPT = 1896
+/** A shop's list, addressable by the shop: `d` = `store`, NIP-40 expiry; content is NIP-44 to its visitors' key: `Listing`. */
+export const STORE = 31894
+/** Between a shop and a buyer, ephemeral: `p` = addressee; content is NIP-44: `ToShop` or `ToBuyer`. */
+export const STORE_TALK = 21894
 /** NIP-32 label, namespace `satpatch`: a device's public word on a release. */
 export const ATTESTATION = 1985
 /** NIP-59. */
