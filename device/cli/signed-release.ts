@@ -73,8 +73,7 @@ function parse(bytes: Uint8Array, file: string): Envelope<'targets'> {
   throw new CliError(EXIT.refused, `${file}: ${targets.refusal.text}`)
 }
 
-function pick(targets: Envelope<'targets'>, { path, infoHash }: Wanted): Release | undefined {
-  const { releases } = readTargets(targets.signed)
+function pick(releases: readonly Release[], { path, infoHash }: Wanted): Release | undefined {
   if (path === undefined && infoHash === undefined) return releases.length === 1 ? releases[0] : undefined
   return releases.find(
     (one) =>
@@ -101,7 +100,7 @@ async function fromFiles(targetsFile: string, rootFile: string | undefined, want
     const verdict = verifyRole(root.value.signed, targets)
     if (verdict.tag === 'refused') throw new CliError(EXIT.refused, `${targetsFile}: ${verdict.refusal.text}`)
   }
-  const release = pick(targets, want)
+  const release = pick(readTargets(targets.signed).releases, want)
   if (release === undefined) throw lacks(targetsFile, want)
   return { release, signaturesChecked: rootFile !== undefined, vendorChecked }
 }
@@ -112,7 +111,7 @@ async function fromMirror(url: string, want: Wanted): Promise<SignedBy> {
   const store = memoryStore()
   const result = await refresh({ mirrors: [url], vendor, store, nowMs: Date.now(), fetch: globalThis.fetch })
   if (result.tag !== 'ok') throw new CliError(EXIT.failure, failureText(result))
-  const release = pick(result.verified.current.targets, want)
+  const release = pick(result.verified.releases, want)
   if (release === undefined) throw lacks(url, want)
   return { release, signaturesChecked: true, vendorChecked: true }
 }
@@ -169,7 +168,7 @@ async function fromDirectory(directory: string, want: Wanted): Promise<SignedBy 
         trouble ??= `${join(at, name)}: ${verdict.refusal.text}`
         continue
       }
-      const release = pick(envelope, want)
+      const release = pick(readTargets(envelope.signed).releases, want)
       if (release !== undefined) return { release, signaturesChecked: true, vendorChecked }
     }
     throw trouble === undefined ? lacks(at, want) : new CliError(EXIT.refused, trouble)

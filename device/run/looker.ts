@@ -119,6 +119,10 @@ export function createLooker(deps: LookerDeps): Looker {
           deps.refused.note('unsafe-name', 'the vendor’s targets', `${path.slice(0, 100)}: ${why}.`)
       }
     }
+    // Delegates publish without a new version of the vendor's targets.
+    if (JSON.stringify(found.unheard) !== JSON.stringify(before?.unheard ?? []))
+      for (const { role, text } of found.unheard)
+        log.warn({ role, why: text }, 'a delegated role goes unheard')
     if (before !== undefined && before.vendorBlock.nostr !== found.vendorBlock.nostr)
       formerKeys.add(before.vendorBlock.nostr)
     // An announcement counts for as long as the vendor names the key that made it.
