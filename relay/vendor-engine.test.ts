@@ -460,3 +460,20 @@ test('signing again and approving distributors move the targets on', async () =>
   await vendor.setApproved(['cd'.repeat(32) as PartyKey])
   expect(vendor.status.get()).toMatchObject({ targetsVersion: 3, approved: ['cd'.repeat(32)] })
 })
+
+test('static mirrors are signed for devices, and stay through what is published later', async () => {
+  const { vendor, url } = await admitted()
+  await expect(vendor.setMirrors(['ftp://files.example'])).rejects.toThrow(/no address of a mirror/)
+  await vendor.setMirrors(['https://files.example/', 'https://files.example'])
+  await vendor.setApproved(['cd'.repeat(32) as PartyKey])
+  const status = vendor.status.get()
+  if (status.tag !== 'ready') throw new Error('not admitted')
+  const result = await refresh({
+    mirrors: [url],
+    vendor: status.vendor,
+    store: memoryStore(),
+    nowMs: Date.now(),
+    fetch,
+  })
+  expect(result.tag === 'ok' && result.verified.vendorBlock.mirrors).toEqual(['https://files.example'])
+})

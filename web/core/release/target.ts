@@ -46,7 +46,8 @@ export const targetCustomSchema = v.object({
 })
 export type TargetCustom = v.InferOutput<typeof targetCustomSchema>
 
-const mirrorUrlSchema = v.pipe(short(300), v.regex(/^https?:\/\/[^\s?#]+$/))
+export const MAX_MIRRORS = 16
+export const mirrorUrlSchema = v.pipe(short(300), v.regex(/^https?:\/\/[^\s?#]+$/))
 
 /** `signed.satpatch` of targets.json. */
 export const vendorBlockSchema = v.object({
@@ -55,7 +56,7 @@ export const vendorBlockSchema = v.object({
   relays: v.pipe(v.array(short(300)), v.maxLength(16)),
   trackers: v.pipe(v.array(short(300)), v.maxLength(16)),
   /** Base URLs of static hosts that carry what `satpatch export` writes. Nothing of them is trusted. */
-  mirrors: v.optional(v.pipe(v.array(mirrorUrlSchema), v.maxLength(16))),
+  mirrors: v.optional(v.pipe(v.array(mirrorUrlSchema), v.maxLength(MAX_MIRRORS))),
   /** Approved distributors' keys. */
   distributors: v.pipe(v.array(partyKeySchema), v.maxLength(1000)),
 })

@@ -194,6 +194,8 @@ export interface Vendor {
   withdraw(path: string): Promise<void>
   /** Keys that get first copies where the gift policy says `approved`, and that devices trust with more. */
   setApproved(distributors: readonly PartyKey[]): Promise<void>
+  /** Static hosts that devices try after their own; nothing of them is trusted. @throws VendorError `bad-form` */
+  setMirrors(mirrors: readonly string[]): Promise<void>
   /** Signs the same targets again for another 30 days. */
   resign(): Promise<void>
   /** The release's .torrent, checked against what was signed. */

@@ -2,6 +2,7 @@
  * The vendor engine: admission, publishing, the roster and the live fleet, composed from the parts beside it.
  * The interface is documented in `api.ts`.
  */
+import * as v from 'valibot'
 import { type PartyKey, type Sha256Hex, type VendorId } from '../../core/bytes.ts'
 import type { Cheat } from '../../core/exchange/cheats.ts'
 import { liveCell } from '../../core/live.ts'
@@ -10,7 +11,7 @@ import { GIFT_WRAP, JOIN_REQUEST, RELEASE, REPORT, REPORT_ADDENDUM } from '../..
 import { readAnnouncement, type Announcement } from '../../core/release/announce.ts'
 import { checkDelegate, readDelegates, withDelegate, withoutDelegate } from '../../core/release/delegate.ts'
 import { readPeople } from '../../core/release/people.ts'
-import type { Release } from '../../core/release/target.ts'
+import { MAX_MIRRORS, mirrorUrlSchema, type Release } from '../../core/release/target.ts'
 import { keyId, type Delegations } from '../../core/release/tuf.ts'
 import type { FleetView, KnownRelease } from '../../core/rollout/fleet.ts'
 import type { Roster } from '../../core/rollout/messages.ts'
@@ -491,6 +492,25 @@ export const createVendor: CreateVendor = (deps) => {
         const { verified: next } = await change((draft) => ({
           ...draft,
           block: { ...draft.block, distributors: unique },
+        }))
+        adopt(next)
+        await tellNewest()
+      }),
+
+    setMirrors: (mirrors) =>
+      inTurn(async () => {
+        const unique = [...new Set(mirrors.map((url) => url.replace(/\/+$/, '')))]
+        const bad = unique.find((url): boolean => !v.safeParse(mirrorUrlSchema, url).success)
+        if (bad !== undefined || unique.length > MAX_MIRRORS) {
+          const text =
+            bad === undefined
+              ? `At most ${MAX_MIRRORS} mirrors can be named. Nothing was changed.`
+              : `"${bad.slice(0, 80)}" is no address of a mirror, such as https://files.example. Nothing was changed.`
+          throw new VendorError('bad-form', text)
+        }
+        const { verified: next } = await change((draft) => ({
+          ...draft,
+          block: { ...draft.block, mirrors: unique },
         }))
         adopt(next)
         await tellNewest()
