@@ -153,7 +153,7 @@ async function journey(file: string, onLine = say): Promise<void> {
   await vitest(file, Math.min(timeoutMs, Math.max(leftMs, 60_000)), args, env, onLine)
 }
 
-/** The failures mostly wait for something to be noticed: two go on at once, and each is shown when it ends. */
+/** The failures and attacks mostly wait for something to be noticed: two go on at once, and each is shown when it ends. */
 async function failuresLane(files: string[]): Promise<void> {
   for (let file = files.shift(); file !== undefined; file = files.shift()) {
     const lines: string[] = []
@@ -162,7 +162,8 @@ async function failuresLane(files: string[]): Promise<void> {
   }
 }
 
-const isFailure = (file: string): boolean => file.startsWith('e2e/failures/')
+const isFailure = (file: string): boolean =>
+  file.startsWith('e2e/failures/') || (file.startsWith('e2e/attacks/') && !file.endsWith('.full.spec.ts'))
 const failing = journeyFiles().filter(isFailure)
 await Promise.all([failuresLane(failing), failuresLane(failing)])
 for (const file of journeyFiles()) if (!isFailure(file)) await journey(file)

@@ -79,7 +79,7 @@ test('a page of another origin opens no account, admits no vendor and reads noth
 
 const EVIL = `<img src=x onerror="window.pwned=1"><script>window.pwned=2</script>`
 
-test('script in names, notes, error tails and announcements stays text on every page', async () => {
+test('script in names, notes, error tails and refusals stays text on every page', async () => {
   const dir = testDir()
   const house = await openHouse({ dir, port: 0, grantSats: 1_000_000, accounts: 20 })
   onTestFinished(() => house.stop())
@@ -107,6 +107,18 @@ test('script in names, notes, error tails and announcements stays text on every 
     hardware: device.hardware,
   })
   await switchOn(volunteer.page, house)
+  // What a mirror says comes back in what the device refused: a hostile mirror beside the relay, with markup in it.
+  const liar = http.createServer(
+    (_request, response) => void response.end(JSON.stringify({ signed: { _type: EVIL } })),
+  )
+  await new Promise<void>((done) => liar.listen(0, '127.0.0.1', done))
+  onTestFinished(() => void liar.close())
+  const { port } = liar.address() as AddressInfo
+  const joined = fs.readFileSync(device.configFile, 'utf8')
+  fs.writeFileSync(
+    device.configFile,
+    joined.replace('relays = ["', `relays = ["http://127.0.0.1:${port}", "`),
+  )
   const program = house.programs.satpatch('device-1', ['device', 'run', '--config', device.configFile])
   await until(
     'the release page to show the rollback',
@@ -124,6 +136,7 @@ test('script in names, notes, error tails and announcements stays text on every 
   await vendor.page.getByText(device.name, { exact: false }).first().waitFor()
   await vendor.page.getByRole('link', { name: device.name }).first().click()
   await vendor.page.getByText('onerror', { exact: false }).first().waitFor()
+  await vendor.page.getByText(/Refused by/).waitFor()
   expect(await pwned(vendor.page)).toBeUndefined()
   expect(await pwned(volunteer.page)).toBeUndefined()
   // And if markup got in by some fault of ours, the page's policy would still not run it.

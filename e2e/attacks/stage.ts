@@ -76,6 +76,8 @@ export interface Stage {
     answers: Readonly<Record<string, Answer>>,
     trigger?: () => unknown,
   ): Promise<Refused>
+  /** The same for one of several kinds of one attack: the vendor hears of them together, a second apart at most. */
+  names(attack: string, answers: Readonly<Record<string, Answer>>): Promise<void>
   close(): Promise<void>
 }
 
@@ -205,6 +207,15 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
         20,
       ),
     refused: () => fleetRow()?.refused ?? [],
+    async names(attack, answers) {
+      const before = await stage.standing()
+      const since = stage.logLength()
+      front.serve(answers)
+      stage.look()
+      await stage.named(attack, since)
+      front.clear()
+      expect(await stage.standing()).toEqual(before)
+    },
     async refuses(attack, answers, trigger = stage.look) {
       const before = await stage.standing()
       const since = stage.logLength()

@@ -52,7 +52,7 @@ export async function publish(
   page: Page,
   house: House,
   file: string,
-  release: Readonly<{ product: string; version: string; hardware: string }>,
+  release: Readonly<{ product: string; version: string; hardware: string; notes?: string }>,
 ): Promise<number> {
   await page.goto(`${house.relay.url}/vendor`)
   const droppedAtMs = Date.now()
@@ -65,6 +65,7 @@ export async function publish(
     await page.getByLabel('Another hardware id').fill(release.hardware)
     await page.getByLabel('Another hardware id').press('Enter')
   }
+  if (release.notes !== undefined) await page.getByLabel('Notes').fill(release.notes)
   await page.getByText(/of \d+ pieces? hashed/).waitFor({ timeout: HASH_TIMEOUT_MS })
   await page.getByRole('button', { name: 'Sign and publish' }).click()
   await page.waitForURL('**/vendor/release/**', { timeout: HASH_TIMEOUT_MS })
