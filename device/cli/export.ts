@@ -96,7 +96,8 @@ async function collect(
     if (own === undefined || other === undefined) return response
     void new Response(other)
       .arrayBuffer()
-      .then((bytes) => seen.set(decodeURIComponent(basename(pathname)), new Uint8Array(bytes)))
+      // As it stands in the URL: a delegate may have named its role `../x`.
+      .then((bytes) => seen.set(basename(pathname), new Uint8Array(bytes)))
       .catch(() => undefined)
     return new Response(own, { status: 200, headers: response.headers })
   }
