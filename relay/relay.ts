@@ -60,6 +60,8 @@ export type RelayOptions = Readonly<{
   handoverFile?: string
   /** Unix milliseconds. */
   now?: () => number
+  /** Play money's routing fee, parts per million of each payment; none without it. */
+  feePpm?: number
   /** Makes the play money's payments wait. */
   beforePay?: BeforePay
 }>
@@ -163,6 +165,7 @@ async function start(options: RelayOptions, undo: (() => void | Promise<void>)[]
       money,
       log,
       now: nowMs,
+      ...(options.feePpm === undefined ? {} : { feePpm: options.feePpm }),
       ...(options.beforePay === undefined ? {} : { beforePay: options.beforePay }),
     }),
   )

@@ -86,6 +86,38 @@ export function audit(path: string): AuditReport {
   }
 }
 
+/**
+ * What can be checked at each start, however long the history: the sums, each balance against its account's last line,
+ * and the locks. Gives what does not add up.
+ */
+export function checkSums(path: string): readonly string[] {
+  const db = new DatabaseSync(path, { readOnly: true, timeout: 5000 })
+  const problems: string[] = []
+  try {
+    db.exec('BEGIN')
+    const one = (sql: string): number => Number(Object.values(db.prepare(sql).get() ?? {})[0] ?? 0)
+    const total = one('SELECT COALESCE(SUM(balance), 0) FROM accounts')
+    if (total !== 0) problems.push(`all balances sum to ${total} instead of 0`)
+    const locked = one("SELECT COALESCE(SUM(balance), 0) FROM accounts WHERE kind = 'locked'")
+    const pending = one("SELECT COALESCE(SUM(amount + fees), 0) FROM payments WHERE state = 'pending'")
+    if (locked !== pending) problems.push(`${locked} msat are locked, pending payments are ${pending}`)
+    const wrong = db
+      .prepare(
+        `SELECT a.id, a.balance, a.lines, l.balance AS said FROM accounts a
+         LEFT JOIN lines l ON l.account = a.id AND l.seq = a.lines
+         WHERE a.balance <> COALESCE(l.balance, 0) LIMIT ?`,
+      )
+      .all(MAX_PROBLEMS)
+    for (const row of wrong)
+      problems.push(
+        `account ${String(row['id'])}: has ${String(row['balance'])}, its last line says ${String(row['said'])}`,
+      )
+    return problems
+  } finally {
+    db.close()
+  }
+}
+
 type Rows = <T>(sql: string) => Iterable<T>
 type Wrong = (problem: string) => void
 

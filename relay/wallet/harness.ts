@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { WebSocketServer } from 'ws'
+import { loadSecp } from '#secp'
 import type { SecretKey } from '../../web/core/nostr/event.ts'
 import { serveConnection } from '../nostr/connection.ts'
 import { createNostrCore, type NostrCore } from '../nostr/relay.ts'
@@ -41,6 +42,7 @@ export async function startService(
     schedule?: (run: () => void) => void
   } = {},
 ): Promise<TestService> {
+  await loadSecp()
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'satpatch-wallet-'))
   let offset = 0
   const now = (): number => Date.now() + offset

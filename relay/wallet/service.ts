@@ -14,7 +14,7 @@ import { composeConnection } from '../../web/core/wallet/connection.ts'
 import { METHODS, NOTIFICATIONS } from '../../web/core/wallet/nip47.ts'
 import type { Filter } from '../../web/edge/nostr/filter.ts'
 import { createAnswering, REQUEST_WINDOW_MS } from './answering.ts'
-import { audit, type AuditReport } from './audit.ts'
+import { audit, checkSums, type AuditReport } from './audit.ts'
 import { sandboxBackend } from './backend.ts'
 import { createBatch } from './batch.ts'
 import { createConnections } from './connections.ts'
@@ -93,6 +93,13 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
   mkdirSync(dataDir, { recursive: true })
   const file = join(dataDir, 'wallet.sqlite')
   const ledger = openLedger(file)
+  const [wrong] = checkSums(file)
+  if (wrong !== undefined) {
+    ledger.close()
+    throw new Error(
+      `the ledger wallet.sqlite does not add up (${wrong}); "satpatch audit" says all that is wrong`,
+    )
+  }
   const { db } = ledger
   const backend = sandboxBackend({ money, nodeSecret: relaySecret, feePpm: options.feePpm ?? 0 })
   const connections = createConnections(ledger)
