@@ -107,7 +107,11 @@ export async function cut(
   more: Partial<NewAllowance> = {},
 ): Promise<{ id: AllowanceId; connection: string }> {
   const made = await keeper.create(terms(source, limitSats, more))
-  await allowance(keeper, made.id, ({ available }) => available !== undefined)
+  await allowance(
+    keeper,
+    made.id,
+    ({ available, trouble }) => available !== undefined && trouble === undefined,
+  )
   return made
 }
 

@@ -29,6 +29,14 @@ export function rawHolder(service: TestService, uri: string) {
   })
   return {
     answers,
+    /** The wallet's next notification: by then it hears requests. */
+    heard: () =>
+      new Promise<void>((resolve) => {
+        const stop = service.core.subscribe([{ kinds: [23196, 23197], authors: [wallet] }], () => {
+          stop()
+          resolve()
+        })
+      }),
     event(
       body: unknown,
       more: {

@@ -62,9 +62,9 @@ export async function execute(
   params: Record<string, unknown>,
 ): Promise<Response | undefined> {
   if (!CHANGES.has(method)) return caught(() => look(running, method, params))
+  if (method === 'pay_invoice') return pay(running, request, params)
   const known = running.answers.get(request)
   if (known) return JSON.parse(known.response) as Response
-  if (method === 'pay_invoice') return pay(running, request, params)
   const response = await caught(() => receive(running, method, params))
   await running.remember(request, response)
   return response

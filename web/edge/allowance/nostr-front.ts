@@ -27,7 +27,7 @@ export type NostrFrontOptions = Readonly<{
 }>
 
 export interface NostrFront {
-  /** Whether any relay is there for the holder to reach it. */
+  /** Whether the holder can reach it through any relay. */
   readonly connected: boolean
   /** When the holder was last heard, and the round trip that its client measured. */
   readonly heardAtMs: number | undefined
@@ -195,7 +195,13 @@ export function serveOverNostr(options: NostrFrontOptions): NostrFront {
   running.fronts.add(front)
   const since = Math.floor(running.nowMs / 1000) - CATCH_UP_S
   const filter = { kinds: [kinds.NWC_REQUEST], authors: [client], '#p': [publicKey(secret)], since }
-  const unsubscribe = pool.subscribe([filter], onEvent)
+  /** The relays have taken the subscription: from now on requests arrive. */
+  let subscribed = false
+  const onEose = (): void => {
+    subscribed = true
+    options.onChange()
+  }
+  const unsubscribe = pool.subscribe([filter], onEvent, { onEose })
   let connected = new Set<string>()
   const unwatch = pool.status.subscribe((relays) => {
     const now = new Set(relays.filter((relay) => relay.connected).map(({ url }) => url))
@@ -210,7 +216,7 @@ export function serveOverNostr(options: NostrFrontOptions): NostrFront {
   })
   return {
     get connected() {
-      return connected.size > 0
+      return subscribed && connected.size > 0
     },
     get heardAtMs() {
       return heardAtMs

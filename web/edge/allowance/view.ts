@@ -46,8 +46,8 @@ export function runningView(
   const words =
     trouble ??
     running.trouble ??
-    (front?.connected === false
-      ? 'The relay where its holder asks cannot be reached; trying again.'
+    (front?.connected !== true
+      ? 'Connecting to the relay where its holder asks.'
       : sourceTrouble(running.source !== undefined, source))
   return {
     ...{
