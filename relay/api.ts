@@ -222,7 +222,7 @@ export function apiRoutes(deps: ApiDeps): Route[] {
       throw new HttpError(
         403,
         'not-the-vendor',
-        "Only the vendor's own key, or one that it has delegated a product to, may upload its torrents. Nothing was stored.",
+        "Only the vendor's own key, or that of somebody who signs releases for it, may upload its torrents. Nothing was stored.",
       )
     }
     await vendor.putTorrent(infoHash, body)

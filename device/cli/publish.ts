@@ -1,43 +1,33 @@
 /** `satpatch publish FILE`: signs a release with the vendor's key file and seeds it until others have it. */
 import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../web/core/exchange/desk.ts'
-import { webcrypto } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import type { Bytes } from '../../web/core/bytes.ts'
+import type { VendorId } from '../../web/core/bytes.ts'
 import { msat } from '../../web/core/money/msat.ts'
-import { relayBaseUrl } from '../../web/core/rollout/join.ts'
-import { fetchRelayConfig, RelayConfigError, type RelayConfig } from '../../web/edge/relay-config.ts'
-import { VendorError, type ReleaseForm, type Vendor, type VendorKeys } from '../../web/edge/vendor/api.ts'
-import {
-  generateSecrets,
-  KeysError,
-  keysFromSecrets,
-  parseSecrets,
-  serializeSecrets,
-} from '../../web/edge/vendor/keys-file.ts'
-import { asEventLog, type Logger } from '../log.ts'
-import { lockDirectory } from '../run/lock.ts'
+import type { Release } from '../../web/core/release/target.ts'
+import { signLink } from '../../web/core/release/sign-link.ts'
+import { VendorError, type ReleaseForm, type Vendor } from '../../web/edge/vendor/api.ts'
 import { openCompleteStore, openSource } from '../storage/complete-store.ts'
-import { makeDirectory, writeDurably } from '../storage/durable.ts'
-import { errnoOf, storageError } from '../storage/errors.ts'
+import { writeDurably } from '../storage/durable.ts'
 import { openJournal } from '../storage/journal.ts'
-import { openTextStore } from '../storage/text-store.ts'
 import { CliError, EXIT, stopSignal, usage, type Command, type ExitCode, type Flags } from './command.ts'
-import { isExposed, passphraseInput, walletInput } from './secret-input.ts'
+import { keyFlags, keysFileOf, newKeyFile, openKeySource } from './keys-source.ts'
+import { walletInput } from './secret-input.ts'
+import { openVendor, relayUrlOf, vendorFlags, type OpenVendor } from './vendor-session.ts'
 
 const DEFAULT_COPIES = 2
 const DEFAULT_PRICE_CAP = 10_000
 const DEFAULT_PRICE = 1000
 const DEFAULT_GIFTS = 3
-/** What strangers may owe at once. */
 
 export const publishCommand: Command = {
   verb: 'publish',
   summary: 'Signs FILE as a release, announces it, and seeds it until others have full copies.',
   about: `
 The key file is the encrypted backup that the vendor's page saves, or one made here with --new-keys. Its passphrase
-comes from --passphrase-file or SATPATCH_PASSPHRASE. A vendor that is new to the relay needs --admit with the code of
-the link that "satpatch relay" printed.`,
+comes from --passphrase-file or SATPATCH_PASSPHRASE. With --sign-with another program signs: it gets the canonical
+bytes of the metadata on stdin. Where several must sign, the link for the others is printed; seeding begins
+once they have. A vendor that is new to the relay needs --admit with the code of the link that "satpatch relay" printed.`,
   argument: { name: 'FILE', help: 'the artifact: one file of any type' },
   flags: {
     product: { value: 'NAME', help: 'product: a-z 0-9 . _ -' },
@@ -46,10 +36,14 @@ the link that "satpatch relay" printed.`,
     notes: { value: 'TEXT', help: 'release notes' },
     'upgrades-from': { value: 'VERSION', help: 'lowest installed version that may take it' },
     'price-cap': { value: 'MSAT_PER_MIB', help: `most that devices may pay (default ${DEFAULT_PRICE_CAP})` },
-    relay: { value: 'URL', help: 'the relay (default http://localhost:8787)' },
-    keys: { value: 'FILE', help: 'the vendor’s key file (default .data/vendor/keys.json)' },
+    mirror: {
+      value: 'URL',
+      help: 'static host that devices may try ("satpatch export"); replaces those named before',
+      many: true,
+    },
+    ...keyFlags,
+    ...vendorFlags,
     'new-keys': { help: 'make the key file when it is missing' },
-    'passphrase-file': { value: 'FILE', help: 'file with its passphrase (or SATPATCH_PASSPHRASE)' },
     admit: { value: 'CODE', help: 'one-time code or link, for a vendor that is new to the relay' },
     'vendor-name': { value: 'NAME', help: 'the vendor’s name, with --admit' },
     price: { value: 'MSAT_PER_MIB', help: `own price while seeding (default ${DEFAULT_PRICE})` },
@@ -61,145 +55,151 @@ the link that "satpatch relay" printed.`,
     },
     timeout: { value: 'SECONDS', help: 'give up seeding after so long' },
   },
-  async run({ argument, flags, json, log, out }) {
-    const relayUrl = relayBaseUrl(flags.text('relay') ?? 'http://localhost:8787')
-    if (relayUrl === undefined) throw usage('--relay must be an address such as https://relay.example.')
+  async run(input) {
+    const { argument, flags, json, log, out } = input
     const file = resolve(argument)
     const form = formOf(flags, basename(file))
     const copies = flags.count('seed-until') ?? DEFAULT_COPIES
-    const keysFile = resolve(flags.text('keys') ?? '.data/vendor/keys.json')
-    const keys = await loadKeys(keysFile, flags, log)
-    const dataDir = join(dirname(keysFile), 'publish')
-    await makeDirectory(dataDir)
-    const unlock = await lockDirectory(dataDir)
+    relayUrlOf(flags)
+    if (flags.has('new-keys') && !(await exists(keysFileOf(flags)))) await newKeyFile(flags, log)
+    const keySource = await openKeySource(
+      flags,
+      log,
+      'Save the backup of the vendor’s page there, or make new keys with --new-keys.',
+    )
     const stopped = stopSignal()
-    const config = await relayConfig(relayUrl)
     const source = await openSource(file)
     try {
-      return await publish()
+      return await openVendor(input, keySource, join(dirname(keySource.file), 'publish'), publish)
     } catch (error) {
-      if (error instanceof VendorError) throw new CliError(EXIT.refused, error.message, { cause: error })
       if (error instanceof Error && error.name === 'EmptyArtifactError')
         throw new CliError(EXIT.refused, error.message)
       throw error
     } finally {
       await source.close()
-      await unlock()
     }
 
-    async function publish(): Promise<ExitCode> {
-      const [{ createPool }, { createVendor }, { hashArtifact }] = await Promise.all([
-        import('../../web/edge/nostr/pool.ts'),
-        import('../../web/edge/vendor/vendor.ts'),
-        import('../../web/edge/swarm/hash-artifact.ts'),
-      ])
-      const pool = createPool([config.nostrUrl])
-      const vendor = createVendor({
-        keys,
-        relayUrl: relayUrl as string,
-        config,
-        pool,
-        store: openTextStore(join(dataDir, 'metadata')),
-        nowMs: Date.now,
-        random,
-        fetch: globalThis.fetch,
-        log: asEventLog(log.child({ part: 'vendor' })),
+    async function publish({ vendor, pool, config, relayUrl, dataDir }: OpenVendor): Promise<ExitCode> {
+      const { hashArtifact } = await import('../../web/edge/swarm/hash-artifact.ts')
+      await ready(vendor, flags)
+      const signing = vendor.signing.get()
+      if (signing) await keySource.settle(signing.root)
+      const { keys } = keySource
+      const refusal = vendor.check(form, source.length)
+      if (refusal !== undefined) throw refusal
+      if (flags.has('mirror')) await vendor.setMirrors(flags.texts('mirror'))
+      const hashed = await hashArtifact(source, form.fileName, [config.trackerUrl], (done, of) => {
+        if (done === of || done % 64 === 0) log.info({ done, of }, 'hashing')
       })
-      try {
-        await ready(vendor, flags)
-        const refusal = vendor.check(form, source.length)
-        if (refusal !== undefined) throw refusal
-        const hashed = await hashArtifact(source, form.fileName, [config.trackerUrl], (done, of) => {
-          if (done === of || done % 64 === 0) log.info({ done, of }, 'hashing')
-        })
-        const [release] = await vendor.publish([{ ...hashed, form }])
-        if (release === undefined) throw new CliError(EXIT.failure, 'Nothing was published. Try again.')
-        if (json) out(JSON.stringify({ release, vendor: vendorOf(vendor) }))
-        else
-          out(
-            `${release.product} ${release.version} is out: ${release.bytes} bytes, SHA-256 ${release.sha256}.`,
-          )
-        if (copies === 0) return EXIT.ok
-        return await seed()
+      const published = await vendor.publish([{ ...hashed, form }]).catch((error: unknown) => {
+        if (error instanceof VendorError && error.proposal) return error
+        throw error
+      })
+      const timeoutS = flags.count('timeout')
+      const late = new Promise<'late'>((done) => {
+        if (timeoutS !== undefined) setTimeout(() => done('late'), timeoutS * 1000).unref()
+      })
+      const release = published instanceof VendorError ? await cosigned(published) : published[0]
+      if (release === 'waiting') return EXIT.waiting
+      if (release === undefined) throw new CliError(EXIT.failure, 'Nothing was published. Try again.')
+      if (json) out(JSON.stringify({ release, vendor: vendorOf(vendor) }))
+      else
+        out(
+          `${release.product} ${release.version} is out: ${release.bytes} bytes, SHA-256 ${release.sha256}.`,
+        )
+      if (copies === 0) return EXIT.ok
+      return await seed()
 
-        async function seed(): Promise<ExitCode> {
-          const [{ createSwarm }, { createShop }, { startSeed }, { connectNwc }, { openPlayAccount }] =
-            await Promise.all([
-              import('../../web/edge/swarm/swarm.ts'),
-              import('../../web/edge/swarm/shop.ts'),
-              import('../../web/edge/vendor/seed.ts'),
-              import('../../web/edge/wallet/nwc.ts'),
-              import('../../web/edge/release/api.ts'),
-            ])
-          let connection =
-            (await walletInput(flags)) ??
-            (await readFile(join(dataDir, 'wallet'), 'utf8').catch(() => undefined))
-          if (connection === undefined && config.money.startsWith('sandbox:')) {
-            connection = (await openPlayAccount(relayUrl as string, { name: 'vendor' })).connection
-            await writeDurably(join(dataDir, 'wallet'), connection)
-          }
-          const wallet = connection === undefined ? undefined : await connectNwc(connection)
-          const swarm = await createSwarm({
-            identity: keys.nostr,
-            role: 'vendor',
-            iceServers: config.iceServers,
-            trackers: [config.trackerUrl],
-          })
-          const running = await startSeed({
-            vendor,
-            keys,
-            swarm,
-            pool,
-            release: release as NonNullable<typeof release>,
-            meta: hashed.meta,
-            store: await openCompleteStore(file, hashed.meta.pieces),
-            journal: await openJournal(join(dataDir, 'journal')),
-            ...(wallet === undefined ? {} : { wallet }),
-            policy: {
-              price: msat(flags.count('price') ?? DEFAULT_PRICE),
-              gifts: { to: 'distributors', copies: flags.count('gifts') ?? DEFAULT_GIFTS },
-              approved: [],
-              unpaidBytes: DEFAULT_UNPAID_BYTES,
-              unprovenBytes: DEFAULT_UNPROVEN_BYTES,
-            },
-            nowMs: Date.now,
-            createShop,
-          })
-          let stopCopies: () => void = () => undefined
-          const enough = new Promise<'enough'>((done) => {
-            stopCopies = running.fullCopies.subscribe((n) => {
-              log.info({ copies: n, wanted: copies }, `${n} full copies elsewhere`)
-              if (n >= copies) done('enough')
-            })
-          })
-          const timeoutS = flags.count('timeout')
-          const late = new Promise<'late'>((done) => {
-            if (timeoutS !== undefined) setTimeout(() => done('late'), timeoutS * 1000).unref()
-          })
-          const end = await Promise.race([enough, late, stopped])
-          stopCopies()
-          const reached = running.fullCopies.get()
-          await running.stop()
-          await swarm.close()
-          wallet?.close()
-          const text =
-            end === 'enough'
-              ? `${reached} full copies are elsewhere: this process may end.`
-              : `Only ${reached} of ${copies} full copies are elsewhere. Seed again with the vendor's page, or publish from here later.`
-          if (!json) out(text)
-          else if (end !== 'enough')
-            out(JSON.stringify({ error: { code: end === 'late' ? 'timeout' : 'stopped', message: text } }))
-          return end === 'enough' ? EXIT.ok : EXIT.waiting
+      async function seed(): Promise<ExitCode> {
+        const [{ createSwarm }, { createShop }, { startSeed }, { connectNwc }, { openPlayAccount }] =
+          await Promise.all([
+            import('../../web/edge/swarm/swarm.ts'),
+            import('../../web/edge/swarm/shop.ts'),
+            import('../../web/edge/vendor/seed.ts'),
+            import('../../web/edge/wallet/nwc.ts'),
+            import('../../web/edge/release/api.ts'),
+          ])
+        let connection =
+          (await walletInput(flags)) ??
+          (await readFile(join(dataDir, 'wallet'), 'utf8').catch(() => undefined))
+        if (connection === undefined && config.money.startsWith('sandbox:')) {
+          connection = (await openPlayAccount(relayUrl, { name: 'vendor' })).connection
+          await writeDurably(join(dataDir, 'wallet'), connection)
         }
-      } finally {
-        vendor.close()
-        pool.close()
+        const wallet = connection === undefined ? undefined : await connectNwc(connection)
+        const swarm = await createSwarm({
+          identity: keys.nostr,
+          role: 'vendor',
+          iceServers: config.iceServers,
+          trackers: [config.trackerUrl],
+        })
+        const running = await startSeed({
+          vendor,
+          keys,
+          swarm,
+          pool,
+          release: release as Release,
+          meta: hashed.meta,
+          store: await openCompleteStore(file, hashed.meta.pieces),
+          journal: await openJournal(join(dataDir, 'journal')),
+          ...(wallet === undefined ? {} : { wallet }),
+          policy: {
+            price: msat(flags.count('price') ?? DEFAULT_PRICE),
+            gifts: { to: 'distributors', copies: flags.count('gifts') ?? DEFAULT_GIFTS },
+            approved: [],
+            unpaidBytes: DEFAULT_UNPAID_BYTES,
+            unprovenBytes: DEFAULT_UNPROVEN_BYTES,
+          },
+          nowMs: Date.now,
+          createShop,
+        })
+        let stopCopies: () => void = () => undefined
+        const enough = new Promise<'enough'>((done) => {
+          stopCopies = running.fullCopies.subscribe((n) => {
+            log.info({ copies: n, wanted: copies }, `${n} full copies elsewhere`)
+            if (n >= copies) done('enough')
+          })
+        })
+        const end = await Promise.race([enough, late, stopped])
+        stopCopies()
+        const reached = running.fullCopies.get()
+        await running.stop()
+        await swarm.close()
+        wallet?.close()
+        const text =
+          end === 'enough'
+            ? `${reached} full copies are elsewhere: this process may end.`
+            : `Only ${reached} of ${copies} full copies are elsewhere. Seed again with the vendor's page, or publish from here later.`
+        if (!json) out(text)
+        else if (end !== 'enough')
+          out(JSON.stringify({ error: { code: end === 'late' ? 'timeout' : 'stopped', message: text } }))
+        return end === 'enough' ? EXIT.ok : EXIT.waiting
+      }
+
+      /** Tells the link, and waits for the others' signatures if this process is to seed. */
+      async function cosigned({ proposal }: VendorError): Promise<Release | 'waiting'> {
+        const of = vendorOf(vendor)
+        const link = of && proposal ? signLink({ vendor: of, id: proposal }, relayUrl) : ''
+        out(
+          json ? JSON.stringify({ published: false, link }) : `Signed; it waits for more signatures: ${link}`,
+        )
+        if (copies === 0) return 'waiting'
+        let end: () => void = () => undefined
+        const signed = new Promise<Release>((done) => {
+          end = vendor.releases.subscribe((all) => {
+            const found = all.find(
+              ({ release: one }) => one.sha256 === hashed.sha256 && one.version === form.version,
+            )
+            if (found) done(found.release)
+          })
+        })
+        const ended = await Promise.race([signed, late, stopped])
+        end()
+        return typeof ended === 'string' ? 'waiting' : ended
       }
     }
   },
 }
-
-const random = (length: number): Bytes => webcrypto.getRandomValues(new Uint8Array(length))
 
 function formOf(flags: Flags, fileName: string): ReleaseForm {
   const product = flags.text('product')
@@ -221,47 +221,11 @@ function formOf(flags: Flags, fileName: string): ReleaseForm {
   }
 }
 
-async function loadKeys(file: string, flags: Flags, log: Logger): Promise<VendorKeys> {
-  const passphrase = await passphraseInput(flags)
-  try {
-    const text = await readFile(file, 'utf8')
-    if (await isExposed(file))
-      log.warn(`others can read ${file}, which holds the vendor's keys: chmod 600 ${file}`)
-    return keysFromSecrets(await parseSecrets(text, passphrase))
-  } catch (error) {
-    if (error instanceof KeysError) {
-      const hint =
-        error.code === 'needs-passphrase' ? ' Give it with --passphrase-file or SATPATCH_PASSPHRASE.' : ''
-      throw new CliError(EXIT.refused, `${file}: ${error.message}${hint}`)
-    }
-    if (errnoOf(error) !== 'ENOENT') throw storageError(error, file)
-  }
-  if (!flags.has('new-keys')) {
-    throw new CliError(
-      EXIT.failure,
-      `There is no ${file}. Save the backup of the vendor's page there, or make new keys with --new-keys.`,
-    )
-  }
-  const secrets = generateSecrets(random)
-  try {
-    await makeDirectory(dirname(file))
-    await writeDurably(file, await serializeSecrets(secrets, passphrase))
-  } catch (error) {
-    if (error instanceof KeysError) throw new CliError(EXIT.refused, error.message)
-    throw error
-  }
-  log.warn(`new vendor keys are in ${file}: keep a copy of it elsewhere`)
-  return keysFromSecrets(secrets)
-}
-
-async function relayConfig(relayUrl: string): Promise<RelayConfig> {
-  try {
-    return await fetchRelayConfig(relayUrl)
-  } catch (error) {
-    if (error instanceof RelayConfigError) throw new CliError(EXIT.failure, error.message)
-    throw error
-  }
-}
+const exists = (file: string): Promise<boolean> =>
+  stat(file).then(
+    () => true,
+    () => false,
+  )
 
 async function ready(vendor: Vendor, flags: Flags): Promise<void> {
   await vendor.ready
@@ -279,7 +243,7 @@ async function ready(vendor: Vendor, flags: Flags): Promise<void> {
   if (status.tag === 'trouble') throw new CliError(EXIT.failure, status.text)
 }
 
-function vendorOf(vendor: Vendor): string | undefined {
+function vendorOf(vendor: Vendor): VendorId | undefined {
   const status = vendor.status.get()
   return status.tag === 'ready' ? status.vendor : undefined
 }

@@ -15,11 +15,17 @@ export async function walletInput(flags: Flags): Promise<string | undefined> {
 }
 
 /** The passphrase of `--passphrase-file` or SATPATCH_PASSPHRASE. */
-export async function passphraseInput(flags: Flags): Promise<string | undefined> {
-  const file = flags.text('passphrase-file')
-  const text = file === undefined ? process.env['SATPATCH_PASSPHRASE'] : await readSecret(file)
-  return text === undefined || text === '' ? undefined : text.replace(/\r?\n$/, '')
+export const passphraseInput = async (flags: Flags): Promise<string | undefined> =>
+  (await passphraseOf(flags, 'passphrase-file')) ?? withoutNewline(process.env['SATPATCH_PASSPHRASE'])
+
+/** The passphrase in the file that a flag names. */
+export async function passphraseOf(flags: Flags, name: string): Promise<string | undefined> {
+  const file = flags.text(name)
+  return file === undefined ? undefined : withoutNewline(await readSecret(file))
 }
+
+const withoutNewline = (text: string | undefined): string | undefined =>
+  text === undefined || text === '' ? undefined : text.replace(/\r?\n$/, '')
 
 async function readSecret(file: string): Promise<string> {
   try {

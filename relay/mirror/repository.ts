@@ -7,6 +7,7 @@ import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { equal, sha256Hex, type PartyKey, type VendorId } from '../../web/core/bytes.ts'
 import { publishersOf, roleNamePattern } from '../../web/core/release/delegate.ts'
+import { voicesOf } from '../../web/core/release/people.ts'
 import {
   assess,
   filesWith,
@@ -55,7 +56,7 @@ export type Submitted =
 export interface VendorRepository {
   readonly id: VendorId
   readonly vendor: VendorBlock
-  /** The vendor's Nostr key, or one that it has delegated a product to. */
+  /** The vendor's Nostr key, that of somebody who may sign releases, or of one who was handed a product. */
   mayUpload(key: PartyKey): boolean
   /** File names as in the URL; undefined when there is none of that name. */
   read(file: string): Promise<Uint8Array | undefined>
@@ -255,7 +256,9 @@ export async function openRepository(deps: Deps): Promise<VendorRepository> {
       return isFile ? readIfThere(join(metadata, file)) : undefined
     },
     mayUpload: (key) =>
-      key === state.vendor.nostr || publishersOf(state.targets.signed.delegations).includes(key),
+      key === state.vendor.nostr ||
+      voicesOf(state.root).includes(key) ||
+      publishersOf(state.targets.signed.delegations).includes(key),
     put: (role, version, bytes) =>
       inTurn(async () => {
         if (Object.keys(stillNew({ [role]: bytes })).length === 0) return state.versions // sent again

@@ -25,7 +25,7 @@ import type {
 import type { Delegate } from '../../core/release/delegate.ts'
 import type { RootDraft } from '../../core/release/people.ts'
 import type { Wallet } from '../../edge/wallet/wallet.ts'
-import { parseSignLink, type SignLink } from './keys/link.ts'
+import { parseSignLink, type SignLink } from '../../core/release/sign-link.ts'
 import { AppError, words, type Words } from '../errors.ts'
 import { rememberRole } from '../shell/role.ts'
 import { takeFragment } from '../shell/router.svelte.ts'

@@ -3,12 +3,19 @@
  * (TUF specification 1.0, sections 4.3 and 6.1). Pure: the next root is signed by whoever calls.
  */
 import * as v from 'valibot'
-import type { Sha256Hex } from '../bytes.ts'
+import type { PartyKey, Sha256Hex } from '../bytes.ts'
 import { expiresAt, LIFETIME_MS } from './repository.ts'
+import { partyKeySchema } from './target.ts'
 import { keyId, type PublicKeyObject, type RootSigned } from './tuf.ts'
 
 /** A key for each of the two roles, or for one of them. */
-export type Person = Readonly<{ name: string; root?: PublicKeyObject; targets?: PublicKeyObject }>
+export type Person = Readonly<{
+  name: string
+  root?: PublicKeyObject
+  targets?: PublicKeyObject
+  /** Their Nostr key, with which they upload the torrents of releases that they sign. */
+  nostr?: PartyKey
+}>
 export type VendorRole = 'root' | 'targets'
 export const vendorRoles: readonly VendorRole[] = ['root', 'targets']
 
@@ -27,12 +34,17 @@ export type DraftRefusal = Readonly<{
 export const MAX_PEOPLE = 64
 export const MAX_NAME_CHARS = 80
 
-/** `signed.satpatch` of root.json: names by key id. Unknown to other TUF clients, which pass it over. */
-const namesSchema = v.object({ names: v.record(v.string(), v.string()) })
-const namesOf = (root: RootSigned): Readonly<Record<string, string>> => {
+/** `signed.satpatch` of root.json: names and Nostr keys by key id. Unknown to other TUF clients, which pass it over. */
+const namesSchema = v.object({
+  names: v.record(v.string(), v.string()),
+  nostr: v.optional(v.record(v.string(), partyKeySchema), {}),
+})
+const saidIn = (root: RootSigned): v.InferOutput<typeof namesSchema> => {
   const parsed = v.safeParse(namesSchema, root['satpatch'])
-  return parsed.success ? parsed.output.names : {}
+  return parsed.success ? parsed.output : { names: {}, nostr: {} }
 }
+const of = <T>(all: Readonly<Record<string, T>>, id: string): T | undefined =>
+  Object.hasOwn(all, id) ? all[id] : undefined
 
 /** Name for a key that the root has no name for. */
 const unnamed = (id: string): string => `key ${id.slice(0, 8)}`
@@ -42,10 +54,10 @@ const unnamed = (id: string): string => `key ${id.slice(0, 8)}`
  * a name are taken in pairs, as first roots that know no names list them.
  */
 export function readPeople(root: RootSigned): RootDraft {
-  const names = namesOf(root)
-  const people = new Map<string, { name: string; root?: PublicKeyObject; targets?: PublicKeyObject }>()
+  const { names, nostr } = saidIn(root)
+  const people = new Map<string, { -readonly [K in keyof Person]: Person[K] }>()
   const nameOf = (id: string): string | undefined => {
-    const name = (Object.hasOwn(names, id) ? names[id] : undefined)?.slice(0, MAX_NAME_CHARS)
+    const name = of(names, id)?.slice(0, MAX_NAME_CHARS)
     return name === '' ? undefined : name
   }
   const nameless = root.roles.root.keyids.filter((id) => nameOf(id) === undefined)
@@ -61,6 +73,9 @@ export function readPeople(root: RootSigned): RootDraft {
         const own = known ? unnamed(id) : name
         people.set(own, { name: own, [role]: key })
       }
+      const voice = of(nostr, id)
+      const person = people.get(name)
+      if (voice && person?.[role] === key) person.nostr = voice
     }
   }
   return {
@@ -87,7 +102,8 @@ export function checkDraft(draft: RootDraft): DraftRefusal | undefined {
       return { why: 'name', text: `A name has 1 to ${MAX_NAME_CHARS} characters.` }
     if (names.has(name)) return { why: 'name-taken', text: `There is a ${name} already: take another name.` }
     names.add(name)
-    const own = vendorRoles.flatMap((role) => (person[role] ? [keyId(person[role])] : []))
+    // A machine may use one key for both.
+    const own = [...new Set(vendorRoles.flatMap((role) => (person[role] ? [keyId(person[role])] : [])))]
     if (own.length === 0) return { why: 'no-key', text: `${name} has no key.` }
     for (const id of own) {
       if (keys.has(id)) return { why: 'key-taken', text: `The key of ${name} is in the list already.` }
@@ -133,7 +149,8 @@ export const withNewKeys = (
     if (person.name !== name) return person
     const root = person.root && (next.root ?? person.root)
     const targets = person.targets && (next.targets ?? person.targets)
-    return { name, ...(root ? { root } : {}), ...(targets ? { targets } : {}) }
+    const { nostr } = person
+    return { name, ...(root ? { root } : {}), ...(targets ? { targets } : {}), ...(nostr ? { nostr } : {}) }
   }),
 })
 
@@ -141,6 +158,7 @@ export const withNewKeys = (
 export function nextRootOf(root: RootSigned, draft: RootDraft, nowMs: number): RootSigned {
   const keys: Record<string, PublicKeyObject> = {}
   const names: Record<string, string> = {}
+  const nostr: Record<string, PartyKey> = {}
   const ids = (role: VendorRole) =>
     holdersOf(draft, role).flatMap((person) => {
       const key = person[role]
@@ -148,6 +166,7 @@ export function nextRootOf(root: RootSigned, draft: RootDraft, nowMs: number): R
       const id = keyId(key)
       keys[id] = key
       if (person.name !== unnamed(id)) names[id] = person.name
+      if (person.nostr) nostr[id] = person.nostr
       return [id]
     })
   for (const role of ['snapshot', 'timestamp'] as const)
@@ -163,6 +182,10 @@ export function nextRootOf(root: RootSigned, draft: RootDraft, nowMs: number): R
     expires: expiresAt(nowMs + LIFETIME_MS.root),
     keys,
     roles,
-    satpatch: { names },
+    satpatch: Object.keys(nostr).length === 0 ? { names } : { names, nostr },
   }
 }
+
+/** Nostr keys of people who may sign releases. */
+export const voicesOf = (root: RootSigned): readonly PartyKey[] =>
+  holdersOf(readPeople(root), 'targets').flatMap(({ nostr }) => (nostr ? [nostr] : []))

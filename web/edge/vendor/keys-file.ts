@@ -6,7 +6,7 @@ import { ed25519 } from '@noble/curves/ed25519.js'
 import { base64 } from '@scure/base'
 import * as v from 'valibot'
 import type { Bytes } from '../../core/bytes.ts'
-import { fromHex, fromUtf8, toHex, utf8 } from '../../core/bytes.ts'
+import { equal, fromHex, fromUtf8, toHex, utf8 } from '../../core/bytes.ts'
 import { publicKey, type SecretKey } from '../../core/nostr/event.ts'
 import { rootNames } from '../../core/release/repository.ts'
 import { ed25519Key, type PublicKeyObject, type RootSigned } from '../../core/release/tuf.ts'
@@ -189,7 +189,10 @@ export function keysFromSecrets(secrets: VendorSecrets): VendorKeys {
 export function settled(secrets: VendorSecrets, root: RootSigned): VendorSecrets {
   const { next, nostr } = secrets
   if (!next) return secrets
-  const isNamed = [next.root, next.targets].some((seed) => namesKey(root, signerOf(seed).key))
+  // One that stays as it was says nothing.
+  const isNamed = (['root', 'targets'] as const).some(
+    (role) => !equal(next[role], secrets[role]) && namesKey(root, signerOf(next[role]).key),
+  )
   return isNamed ? { root: next.root, targets: next.targets, nostr } : secrets
 }
 

@@ -5,6 +5,7 @@
 import { fromUtf8, utf8, type Sha256Hex, type VendorId } from '../../core/bytes.ts'
 import { readTargets, releaseEvent } from '../../core/release/announce.ts'
 import { buildRoot, buildTargets, keyId, vendorId, type TargetEntry } from '../../core/release/repository.ts'
+import { readDelegates, roleOf } from '../../core/release/delegate.ts'
 import type { Release, TargetCustom, VendorBlock } from '../../core/release/target.ts'
 import * as client from '../../core/release/client.ts'
 import {
@@ -206,30 +207,71 @@ function waitingError({ id, needs }: Extract<Submitted, { tag: 'waiting' }>): Ve
 
 export type Changed = Readonly<{ verified: Verified; before: Verified }>
 
+/** What is signed next: the vendor's own targets, or the file of a product that was handed over to a key here. */
+type NextFile = Readonly<{ role: string; version: number; signed: object; keyids: readonly string[] }>
+
+/** @throws VendorError `not-signer` */
+function nextFile(
+  deps: VendorDeps,
+  before: Verified,
+  change: (draft: TargetsDraft, base: Verified) => TargetsDraft,
+  product: string | undefined,
+): NextFile {
+  const mine = new Set(deps.keys.signers.map(({ key }) => keyId(key)))
+  const { root, targets, snapshot } = before.current
+  const { keyids } = root.signed.roles.targets
+  const nowMs = deps.nowMs()
+  if (keyids.some((id) => mine.has(id as Sha256Hex))) {
+    const { entries, block, delegations } = change(draftOf(before), before)
+    const version = before.targetsVersion + 1
+    const options = { version, nowMs, targets: entries, vendor: block }
+    const signed = buildTargets(delegations ? { ...options, delegations } : options)
+    return { role: 'targets', version, signed: withForeign(signed, before), keyids }
+  }
+  const delegate = readDelegates(targets.signed.delegations).find(
+    (one) => mine.has(keyId(one.key)) && (product === undefined || one.product === product),
+  )
+  if (!delegate) {
+    const what = product === undefined ? 'releases' : `releases of ${product}`
+    throw new VendorError('not-signer', `No key here may sign ${what}. Ask who signs for this vendor.`)
+  }
+  const role = roleOf(delegate.product)
+  const version = (snapshot.signed.meta[`${role}.json`]?.version ?? 0) + 1
+  const own = new Set(before.ownReleases.map(({ path }) => path))
+  const theirs = before.releases.filter((one) => one.product === delegate.product && !own.has(one.path))
+  const { entries } = change({ entries: theirs.map(entryOf), block: before.vendorBlock }, before)
+  return {
+    role,
+    version,
+    signed: buildTargets({ version, nowMs, targets: entries }),
+    keyids: [keyId(delegate.key)],
+  }
+}
+
+const versionIn = ({ current, targetsVersion }: Verified, role: string): number =>
+  role === 'targets' ? targetsVersion : (current.snapshot.signed.meta[`${role}.json`]?.version ?? 0)
+
 /**
- * Signs and uploads the next targets. `change` may be called again on a newer base, and throws a `VendorError`
- * when its change makes no sense there.
+ * Signs and uploads the next targets, or those of a product handed over to a key here. `change` may be called again on
+ * a newer base, and throws a `VendorError` when its change makes no sense there.
  */
 export async function changeTargets(
   deps: VendorDeps,
   vendor: VendorId,
   floor: () => number,
   change: (draft: TargetsDraft, base: Verified) => TargetsDraft,
+  product?: string,
 ): Promise<Changed> {
   for (let attempt = 1; ; attempt++) {
     const before = await baseOf(deps, vendor, floor())
-    const { entries, block, delegations } = change(draftOf(before), before)
-    const version = before.targetsVersion + 1
-    const options = { version, nowMs: deps.nowMs(), targets: entries, vendor: block }
-    const signed = buildTargets(delegations ? { ...options, delegations } : options)
-    const { keyids } = before.current.root.signed.roles.targets
-    const bytes = await signFile(deps.keys.signers, withForeign(signed, before), new Set(keyids))
+    const { role, version, signed, keyids } = nextFile(deps, before, change, product)
+    const bytes = await signFile(deps.keys.signers, signed, new Set(keyids))
     if (bytes.length > LIMITS.targetsBytes) {
       const text = `All releases together would take ${bytes.length} bytes of metadata; devices accept ${LIMITS.targetsBytes}. Withdraw old releases first. Nothing was published.`
       throw new VendorError('too-large', text)
     }
     try {
-      const submitted = await submitFiles({ ...deps, vendor }, { targets: bytes })
+      const submitted = await submitFiles({ ...deps, vendor }, { [role]: bytes })
       if (submitted.tag === 'waiting') throw waitingError(submitted)
     } catch (error) {
       if (!(error instanceof ApiError)) throw error
@@ -248,7 +290,7 @@ export async function changeTargets(
       continue
     }
     const after = await refreshOwn(deps, vendor, floor())
-    if (after.tag === 'ok' && after.verified.targetsVersion >= version)
+    if (after.tag === 'ok' && versionIn(after.verified, role) >= version)
       return { verified: after.verified, before }
     const why = after.tag === 'ok' ? 'the mirror shows older metadata' : failureText(after)
     throw new VendorError(

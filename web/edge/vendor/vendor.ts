@@ -283,8 +283,8 @@ export const createVendor: CreateVendor = (deps) => {
     )
   }
 
-  const change = (run: (draft: TargetsDraft, base: Verified) => TargetsDraft) =>
-    changeTargets(deps, need().vendor, floorVersion, run).catch(async (error: unknown) => {
+  const change = (run: (draft: TargetsDraft, base: Verified) => TargetsDraft, product?: string) =>
+    changeTargets(deps, need().vendor, floorVersion, run, product).catch(async (error: unknown) => {
       if (error instanceof VendorError && error.proposal) await watchFor(error.proposal)
       throw error
     })
@@ -334,6 +334,8 @@ export const createVendor: CreateVendor = (deps) => {
     targetsVersion: number,
   ): Promise<void> {
     const after = announced.get(`${release.product}@${release.version}`)?.createdAtS ?? 0
+    // Only the vendor's own key is heard: what others sign, devices find when they next look.
+    if (verified?.vendorBlock.nostr !== me.key) return
     const event = announce(deps, { vendor: need().vendor, release, status: state, targetsVersion, after })
     onRelease(event)
     try {
@@ -453,7 +455,7 @@ export const createVendor: CreateVendor = (deps) => {
         const { verified: next } = await change((draft, base) => {
           const added = entriesOf(wanted, everOut(base.releases), deps.nowMs())
           return { ...draft, entries: [...draft.entries, ...added] }
-        })
+        }, wanted[0]?.form.product.trim())
         adopt(next)
         const out = wanted.map(({ sha256, form }) => {
           const { product, version } = normalised(form)
