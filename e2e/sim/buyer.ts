@@ -365,7 +365,8 @@ export class BuyerPart implements Part {
       }
       if (found === undefined) {
         if (signed.quote.expiry * 1000 > this.node.nowMs) {
-          if (buyers.mayPayAgain(this.buyer, id)) return yield* this.#sendPayment(id, work, signed)
+          if (buyers.payAgain(this.buyer, id, this.node.nowMs))
+            return yield* this.#sendPayment(id, work, signed)
           return this.#step({ tag: 'pay-unknown', window: id })
         }
         yield* wait(this.node.disk.delete(`buy/${signed.quote.id}`))

@@ -128,7 +128,7 @@ class Credit {
         mode: 'credit',
       } as const
       this.step({ tag: 'restored', window })
-      expect(buyers.mayPayAgain(this.buyer, id)).toBe(true)
+      expect(buyers.payAgain(this.buyer, id, this.nowMs)).toBe(true)
       // The wallet never heard of it.
       this.step({ tag: 'pay-failed', window: id, code: 'expired' })
     }

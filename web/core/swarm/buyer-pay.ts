@@ -6,7 +6,7 @@ import { mayStake, paymentSlots, SELLER_ROOM } from './buyer-limits.ts'
 import { complete, timeOpening, timePayment } from './buyer-meter.ts'
 import { record, type Buyer, type Window, type WindowId, type WindowState } from './buyer-state.ts'
 import { BUSY_REST_MS } from './buyer-outlook.ts'
-import { ban, lapses, lookUpAfter, REST_MS } from './buyer-tick.ts'
+import { ban, lapses, lookUpAfter, REST_MS, strike } from './buyer-tick.ts'
 
 /** Why a proven cheat is dropped. */
 export const FRAUD = 'fraud: sold a block that is not the release’s'
@@ -98,8 +98,11 @@ export function payFailed(buyer: Buyer, event: Of<'pay-failed'>, nowMs: number):
   if (window === undefined || !books.withWallet(window)) return []
   books.unstake(buyer, window)
   const debt = books.isDebt(window)
-  if (!debt && (window.elsewhere || buyer.keys.get(window.key)?.dropped !== undefined))
-    return books.giveUp(buyer, window)
+  if (!debt && window.elsewhere) {
+    const effects = books.giveUp(buyer, window)
+    return [...effects, ...strike(buyer, window.key, 'let locks run out again and again', nowMs)]
+  }
+  if (!debt && buyer.keys.get(window.key)?.dropped !== undefined) return books.giveUp(buyer, window)
   if (event.code === 'insufficient-balance' || event.code === 'quota-exceeded') {
     // Kept until the quote lapses: the ciphertext is here, only sats are missing.
     books.enter(buyer, window, 'held')
@@ -146,12 +149,17 @@ export function payUnknown(buyer: Buyer, event: Of<'pay-unknown'>, nowMs: number
   return []
 }
 
-/** Whether an invoice that the wallet never heard of may be handed in again: a debt, or while its pieces wait for it. */
-export function mayPayAgain(buyer: Buyer, id: WindowId): boolean {
+/**
+ * Whether an invoice that the wallet never heard of is handed in again: a debt, or while its pieces wait for it. The time
+ * in which it may settle begins anew.
+ */
+export function payAgain(buyer: Buyer, id: WindowId, nowMs: number): boolean {
   const window = buyer.windows.get(id)
   if (window === undefined || window.elsewhere) return false
-  if (books.isDebt(window)) return true
-  return window.pieces.every((piece) => buyer.have[piece] === 0 && buyer.assigned[piece] === id)
+  const wanted = window.pieces.every((piece) => buyer.have[piece] === 0 && buyer.assigned[piece] === id)
+  if (!wanted && !books.isDebt(window)) return false
+  window.payingAtMs = nowMs
+  return true
 }
 
 export function opened(buyer: Buyer, event: Of<'opened'>, nowMs: number): BuyerEffect[] {

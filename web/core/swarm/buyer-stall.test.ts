@@ -120,3 +120,38 @@ test('cheats of keys that had settled count in what strangers may take', () => {
   expect(buyer.lost).toBeGreaterThan(0)
   expect(buyer.unprovenSpent).toBeGreaterThanOrEqual(buyer.lost)
 })
+
+test('a seller that three times lets a lock run out and come back is left for good', () => {
+  const { buyer, join } = trading()
+  for (const [i, nowMs] of [1000, 1_000_000, 2_000_000].entries()) {
+    const peer = `life ${i}`
+    join(peer, nowMs)
+    const window = [...buyer.windows.values()].find(({ state }) => state === 'asked')
+    const id = window?.id ?? 0
+    const quote = { amount: msat(250), paymentHash: `h${i}`, expiresAtMs: nowMs + 100_000 }
+    expect(buyers.step(buyer, { tag: 'quoted', window: id, ...quote }, nowMs)).toContainEqual({
+      tag: 'pay',
+      window: id,
+    })
+    buyers.step(buyer, { tag: 'tick' }, nowMs + 61_000)
+    buyers.step(buyer, { tag: 'left', peer }, nowMs + 61_000)
+    expect(buyer.keys.get(SELLER)?.dropped).toBeUndefined()
+    buyers.step(buyer, { tag: 'pay-failed', window: id, code: 'payment-failed' }, nowMs + 600_000)
+  }
+  expect(buyer.keys.get(SELLER)?.dropped).toBe('let locks run out again and again')
+})
+
+test('an invoice that is handed in again has its time to settle anew', () => {
+  const { buyer, join } = trading()
+  join('p', 1000)
+  const [id = 0] = buyer.windows.keys()
+  const quote = { amount: msat(250), paymentHash: 'h', expiresAtMs: 600_000 }
+  buyers.step(buyer, { tag: 'quoted', window: id, ...quote }, 1000)
+  buyers.step(buyer, { tag: 'pay-unknown', window: id }, 2000)
+  expect(buyers.payAgain(buyer, id, 50_000)).toBe(true)
+  buyers.step(buyer, { tag: 'tick' }, 109_000)
+  expect(buyer.windows.get(id)?.elsewhere).toBe(false)
+  buyers.step(buyer, { tag: 'tick' }, 111_000)
+  expect(buyer.windows.get(id)?.elsewhere).toBe(true)
+  expect(buyers.payAgain(buyer, id, 112_000)).toBe(false)
+})

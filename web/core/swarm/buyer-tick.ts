@@ -6,7 +6,7 @@ import { record, type Buyer, type Window } from './buyer-state.ts'
 
 const STALL_MS = 15_000
 export const REST_MS = 30_000
-/** A key that falls silent so often, asked anew each time, is left for good. A crash stalls all its windows at once. */
+/** A key that falls silent, or lets a lock come back late, so often and asked anew each time is left for good. A crash stalls all its windows at once. */
 const MAX_STALLS = 3
 const MAX_LOOKUP_MS = 30_000
 /** A quote that is about to lapse is not paid. */
@@ -54,9 +54,12 @@ function stall(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
   const effects = books.giveUp(buyer, window)
   if (window.requestedAtMs < of.stalledAtMs) return effects
   of.stalledAtMs = nowMs
-  if (++of.stalls >= MAX_STALLS)
-    effects.push(...ban(buyer, window.key, 'let its windows stall again and again', nowMs))
-  return effects
+  return [...effects, ...strike(buyer, window.key, 'let its windows stall again and again', nowMs)]
+}
+
+/** The key has kept this buyer waiting for nothing once more. */
+export function strike(buyer: Buyer, key: PartyKey, why: string, nowMs: number): BuyerEffect[] {
+  return ++record(buyer, key, nowMs).stalls >= MAX_STALLS ? ban(buyer, key, why, nowMs) : []
 }
 
 function lapse(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {

@@ -35,7 +35,7 @@ import { ban, REST_MS, tick } from './buyer-tick.ts'
 export * from './buyer-events.ts'
 export * from './buyer-state.ts'
 export { outlook, type Outlook } from './buyer-outlook.ts'
-export { FRAUD, mayPayAgain } from './buyer-pay.ts'
+export { FRAUD, payAgain } from './buyer-pay.ts'
 
 /** Refusals that pass by themselves: a slot is free, a payment has come in, pieces have arrived. */
 const SOON: ReadonlySet<RefusalCode> = new Set(['busy', 'unpaid', 'missing'])

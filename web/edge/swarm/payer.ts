@@ -5,7 +5,7 @@
 import { fromHex, sha256Hex, toHex } from '../../core/bytes.ts'
 import { windowBytes, type SignedQuote } from '../../core/exchange/quote.ts'
 import { msat, ZERO, type Msat } from '../../core/money/msat.ts'
-import { mayPayAgain, type WindowId } from '../../core/swarm/buyer.ts'
+import { payAgain, type WindowId } from '../../core/swarm/buyer.ts'
 import type { DownloadDeps } from './api.ts'
 import type { DownloadParts, Work } from './download-parts.ts'
 import type { Owing } from './owing.ts'
@@ -92,7 +92,7 @@ export class Payer {
       if (found === undefined) {
         // The wallet never heard of it. An invoice pays once, so the same one may be handed in again while it lives.
         if (signed.quote.expiry * 1000 > deps.nowMs()) {
-          if (mayPayAgain(this.#parts.buyer, id)) return await this.#send(id, work, signed)
+          if (payAgain(this.#parts.buyer, id, deps.nowMs())) return await this.#send(id, work, signed)
           return this.#parts.step({ tag: 'pay-unknown', window: id })
         }
         await this.#notPaid(signed)
