@@ -3,6 +3,7 @@
  * any moment. argv: directory, wallet connection, relay, and a limit in msat for a first allowance. Says
  * `connection <uri>` once, and `flows <open ones> spent <msat> available <msat>` at each change.
  */
+import { lockDirectory } from '../../device/run/lock.ts'
 import { openJournal } from '../../device/storage/journal.ts'
 import { liveCell } from '../../web/core/live.ts'
 import { msat } from '../../web/core/money/msat.ts'
@@ -16,7 +17,13 @@ const journal = await openJournal(directory)
 const keeper = openKeeper({
   sources: liveCell<ReadonlyMap<string, OpenSource>>(new Map([['above', { name: 'above', wallet }]])),
   journal,
-  lock: { acquire: () => Promise.resolve(() => undefined) },
+  // The kernel drops it with the process: the one that follows a kill gets it.
+  lock: {
+    acquire: async () => {
+      const unlock = await lockDirectory(directory)
+      return () => void unlock()
+    },
+  },
   relays: [relay],
 })
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
