@@ -14,7 +14,7 @@ export const serverLimits = {
   headerBytes: 16 * 1024,
   headersTimeoutMs: 15_000,
   requestTimeoutMs: 120_000,
-  connections: 8000,
+  connections: 12_500,
   requestsPerSocket: 1000,
 } as const
 
