@@ -644,13 +644,14 @@ export function conformance(run: Run, long = false): void {
       async (name) => {
         const { createHash } = await import('node:crypto')
         for (const wrong of [false, true]) {
-          for (const field of ['hash', 'length'] as const) {
+          for (const field of ['hash', 'shorter', 'longer'] as const) {
             const repository = repo()
             repository.publish('targets')
             const bytes = repository.newest('targets')
             const right = createHash(name).update(bytes).digest('hex')
             const hash = wrong && field === 'hash' ? '0'.repeat(sums[name]) : right.toUpperCase()
-            const length = bytes.length + (wrong && field === 'length' ? -1 : 0)
+            const off = { hash: 0, shorter: -1, longer: 1 }[field]
+          const length = bytes.length + (wrong ? off : 0)
             repository.snapshot.meta['targets.json'] = {
               version: 2,
               length,

@@ -6,7 +6,7 @@ import { Repository } from './repository.ts'
 
 conformance(inProcess)
 
-test('the command itself: silent, 0 or 1, with a moved clock', async () => {
+test('the command itself: silent, 0 or 1, with a moved clock', { timeout: 120_000 }, async () => {
   const now = Date.now()
   const repository = new Repository(now)
   const client = await Client.start(asProcess, repository)
