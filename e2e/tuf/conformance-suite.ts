@@ -651,7 +651,7 @@ export function conformance(run: Run, long = false): void {
             const right = createHash(name).update(bytes).digest('hex')
             const hash = wrong && field === 'hash' ? '0'.repeat(sums[name]) : right.toUpperCase()
             const off = { hash: 0, shorter: -1, longer: 1 }[field]
-          const length = bytes.length + (wrong ? off : 0)
+            const length = bytes.length + (wrong ? off : 0)
             repository.snapshot.meta['targets.json'] = {
               version: 2,
               length,
