@@ -5,6 +5,8 @@ import { parseSha256Hex, type Bytes, type VendorId } from '../../web/core/bytes.
 import { relayBaseUrl } from '../../web/core/rollout/join.ts'
 import { readMetainfo } from '../../web/core/swarm/metainfo.ts'
 import { fetchRelayConfig, RelayConfigError } from '../../web/edge/relay-config.ts'
+import { LIMITS } from '../../web/core/release/tuf.ts'
+import { fetchBounded } from '../../web/edge/release/http.ts'
 import { failureText, fetchTorrent, refresh, type Verified } from '../../web/edge/release/mirror.ts'
 import { memoryStore } from '../../web/edge/release/store.ts'
 import { proveFile } from '../install/installer.ts'
@@ -90,16 +92,16 @@ async function collect(
 ): Promise<{ verified: Verified; files: [string, Bytes][] }> {
   const seen = new Map<string, Bytes>()
   const watching: typeof fetch = async (input, init) => {
-    const response = await fetch(input, init)
-    const { pathname } = new URL(response.url === '' ? String(input as string) : response.url)
-    const [own, other] = response.status === 200 ? (response.body?.tee() ?? []) : []
-    if (own === undefined || other === undefined) return response
-    void new Response(other)
-      .arrayBuffer()
-      // As it stands in the URL: a delegate may have named its role `../x`.
-      .then((bytes) => seen.set(basename(pathname), new Uint8Array(bytes)))
-      .catch(() => undefined)
-    return new Response(own, { status: 200, headers: response.headers })
+    const url = input instanceof Request ? input.url : String(input)
+    const { signal } = init ?? {}
+    const answer = await fetchBounded(fetch, url, {
+      maxBytes: LIMITS.targetsBytes,
+      ...(signal ? { signal } : {}),
+    })
+    if (answer.tag !== 'ok')
+      throw new TypeError(answer.tag === 'failed' ? answer.text : 'it is longer than any metadata')
+    if (answer.status === 200) seen.set(metadataFileName(new URL(url).pathname), answer.bytes)
+    return new Response(answer.bytes, { status: answer.status })
   }
   const result = await refresh({
     mirrors: [relay],
@@ -113,6 +115,19 @@ async function collect(
   return { verified: result.verified, files }
 }
 const TIMESTAMP = 'timestamp.json'
+
+/**
+ * The name of a metadata file on disk: as it stands in the address, percent signs and all. A delegated role may be called
+ * `../../x`, and must stay a name.
+ */
+export function metadataFileName(pathname: string): string {
+  const name = basename(pathname)
+  if (/^[A-Za-z0-9][A-Za-z0-9._~%-]*$/.test(name)) return name
+  throw new CliError(
+    EXIT.refused,
+    `The mirror names a file ${JSON.stringify(name.slice(0, 80))}, which is no metadata.`,
+  )
+}
 
 async function torrentsOf(relay: string, verified: Verified): Promise<[string, Bytes][]> {
   const torrents: [string, Bytes][] = []
