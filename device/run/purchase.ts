@@ -176,6 +176,12 @@ export async function openPurchase(
         log.debug(detail, event)
         if (event === 'mirror spoilt')
           deps.refused.note('wrong-pieces', String(detail['url']), 'It has other bytes than the release.')
+        if (event === 'wallet gave a preimage that does not fit')
+          deps.refused.note(
+            'false-preimage',
+            'the wallet',
+            'It says that it has paid, and shows no proof of it.',
+          )
       },
     })
     let mirrorBytes = 0
