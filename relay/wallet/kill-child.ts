@@ -32,6 +32,7 @@ createWalletService({
   nostrUrl: () => 'ws://127.0.0.1:1',
   money: 'sandbox:test',
   schedule: (run) => run(),
+  feePpm: 10_000,
   log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
 })
 const killAtWrite = Number(/^write:(\d+)$/.exec(step)?.[1] ?? Infinity)
