@@ -17,7 +17,7 @@ router.start()
 if ('serviceWorker' in navigator) version.start(registerSW)
 // A one-time link pasted over an open page changes only the fragment, which the browser does not load anew.
 addEventListener('hashchange', () => {
-  if (/^#(admit|keys)=/.test(location.hash)) location.reload()
+  if (/^#(admit|keys|store)=/.test(location.hash)) location.reload()
 })
 const target = document.getElementById('app')
 if (!target) throw new Error('index.html has no #app')

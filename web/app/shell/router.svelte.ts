@@ -9,6 +9,7 @@ export type Route =
   | { page: 'keys' }
   | { page: 'seed' }
   | { page: 'wallet' }
+  | { page: 'shop' }
   | { page: 'settings' }
   | { page: 'missing' }
 
@@ -20,6 +21,7 @@ export const href = {
   keys: '/keys',
   seed: '/seed',
   wallet: '/wallet',
+  shop: '/shop',
   settings: '/settings',
   release: (path: string): string => `/vendor/release/${segment(path)}`,
   device: (key: string): string => `/vendor/device/${key}`,
@@ -43,6 +45,8 @@ export function parseRoute(pathname: string): Route {
       return { page: 'seed' }
     case '/wallet':
       return { page: 'wallet' }
+    case '/shop':
+      return { page: 'shop' }
     case '/settings':
       return { page: 'settings' }
   }

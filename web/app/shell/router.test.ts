@@ -5,6 +5,7 @@ test('every page has its path', () => {
   expect(parseRoute('/')).toEqual({ page: 'home' })
   expect(parseRoute('/vendor/')).toEqual({ page: 'vendor' })
   expect(parseRoute('/seed')).toEqual({ page: 'seed' })
+  expect(parseRoute(href.shop)).toEqual({ page: 'shop' })
   expect(parseRoute(href.wallet)).toEqual({ page: 'wallet' })
   expect(parseRoute(href.devices)).toEqual({ page: 'devices' })
   for (const path of [href.keys, '/vendor/keys']) expect(parseRoute(path)).toEqual({ page: 'keys' })
