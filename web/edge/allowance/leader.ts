@@ -1,6 +1,6 @@
 /** The keeper that runs the allowances: loads them, connects each to its source, serves each, and does what the owner wants. */
 import { fromHex, toHex, type Bytes } from '../../core/bytes.ts'
-import { MAX_LAYERS, newAllowance, type Allowance, type Terms } from '../../core/allowance/state.ts'
+import { MAX_LAYERS, newAllowance, type Allowance } from '../../core/allowance/state.ts'
 import { liveCell, type Live, type LiveCell } from '../../core/live.ts'
 import type { Msat } from '../../core/money/msat.ts'
 import { publicKey } from '../../core/nostr/event.ts'
@@ -23,6 +23,7 @@ import { serveOverNostr, type NostrFront } from './nostr-front.ts'
 import { KeyRing, Records, type Keys, type Loaded, type Meta } from './records.ts'
 import { Running, wordsOf } from './running.ts'
 import { watchSource, type SourceWatch } from './source-watch.ts'
+import { checkExpiry, checkName, termsOf } from './terms.ts'
 import { runningView, sourceView, walletRunView } from './view.ts'
 import { WalletRun } from './wallet-run.ts'
 
@@ -34,8 +35,6 @@ type Entry = (Here | { home: 'wallet'; meta: Meta; run: WalletRun }) & {
   asSource?: { wallet: Wallet; watch: SourceWatch }
 }
 
-export const MAX_ALLOWANCES = 100
-const MAX_NAME_CHARS = 100
 const SHOW_AFTER_MS = 30
 
 export class Leader implements Omit<AllowanceKeeper, 'view'> {
@@ -74,10 +73,11 @@ export class Leader implements Omit<AllowanceKeeper, 'view'> {
   }
 
   async create(wanted: NewAllowance): Promise<{ id: AllowanceId; connection: string }> {
-    const terms = this.#terms(wanted)
+    const createdAtMs = this.#nowMs()
+    const depth = this.#depth(wanted.source)
+    const terms = termsOf(wanted, { nowMs: createdAtMs, count: this.#entries.size, depth })
     const id = toHex(this.#random(8)) as AllowanceId
     const client = this.#random(32)
-    const createdAtMs = this.#nowMs()
     const common = { id, source: wanted.source, client: publicKey(client), createdAtMs }
     const state = newAllowance(terms, createdAtMs)
     if (wanted.home === 'wallet') {
@@ -118,7 +118,7 @@ export class Leader implements Omit<AllowanceKeeper, 'view'> {
   async change(id: AllowanceId, change: AllowanceChange): Promise<void> {
     const entry = this.#usable(id)
     if (change.name !== undefined) checkName(change.name)
-    if (typeof change.expiresAtMs === 'number') this.#checkExpiry(change.expiresAtMs)
+    if (typeof change.expiresAtMs === 'number') checkExpiry(change.expiresAtMs, this.#nowMs())
     if (entry.home === 'wallet') {
       if (change.may)
         throw new AllowanceError(
@@ -285,29 +285,6 @@ export class Leader implements Omit<AllowanceKeeper, 'view'> {
     entry.asSource = { wallet, watch: watchSource(wallet, this.#nowMs) }
   }
 
-  #terms(wanted: NewAllowance): Terms {
-    const { limit, renewal, may, expiresAtMs } = wanted
-    if (this.#entries.size >= MAX_ALLOWANCES)
-      throw new AllowanceError(
-        'bad-terms',
-        `No more than ${MAX_ALLOWANCES} allowances; remove one that was revoked.`,
-      )
-    if (!may.pay && !may.receive)
-      throw new AllowanceError('bad-terms', 'It must be allowed to pay or to receive.')
-    if (expiresAtMs !== undefined) this.#checkExpiry(expiresAtMs)
-    if (this.#depth(wanted.source) > MAX_LAYERS)
-      throw new AllowanceError(
-        'bad-terms',
-        `No more than ${MAX_LAYERS} allowances can be cut from one another.`,
-      )
-    const name = checkName(wanted.name)
-    return { name, limit, renewal, may, paused: false, revoked: false, ...(expiresAtMs && { expiresAtMs }) }
-  }
-
-  #checkExpiry(expiresAtMs: number): void {
-    if (expiresAtMs <= this.#nowMs()) throw new AllowanceError('bad-terms', 'The expiry is in the past.')
-  }
-
   async #pause(id: AllowanceId, paused: boolean): Promise<void> {
     const entry = this.#usable(id)
     if (entry.home === 'wallet') return entry.run.change({ paused })
@@ -404,13 +381,6 @@ const isPaid = ({ past }: Running, hash: Parameters<Running['past']['get']>[0]):
   past.get(hash)?.fate.tag === 'paid'
 
 const sameSource = (a: Source, b: Source): boolean => a.tag === b.tag && a.id === b.id
-
-function checkName(text: string): string {
-  const name = text.trim()
-  if (name === '' || name.length > MAX_NAME_CHARS)
-    throw new AllowanceError('bad-terms', `A name has 1 to ${MAX_NAME_CHARS} characters.`)
-  return name
-}
 
 async function stored<T>(job: Promise<T>): Promise<T> {
   try {

@@ -62,11 +62,12 @@ export function serveOverNostr(options: NostrFrontOptions): NostrFront {
   let holderMs: number | undefined
   let told = ''
   let abilities = ''
+  let infoS = 0
   let timer: ReturnType<typeof setTimeout> | undefined
   let stopped = false
 
-  const publish = (kind: number, tags: string[][], content: string): void => {
-    const created_at = Math.floor(running.nowMs / 1000)
+  const nowS = (): number => Math.floor(running.nowMs / 1000)
+  const publish = (kind: number, tags: string[][], content: string, created_at = nowS()): void => {
     const event = signEvent({ kind, created_at, tags, content }, secret, random(32))
     pool
       .publish(event, { timeoutMs: PUBLISH_TIMEOUT_MS })
@@ -99,7 +100,9 @@ export function serveOverNostr(options: NostrFrontOptions): NostrFront {
       ['encryption', 'nip44_v2 nip04'],
       ['notifications', NOTIFICATIONS.join(' ')],
     ]
-    publish(kinds.NWC_INFO, tags, `${abilities} notifications`)
+    // It is replaceable: of two from the same second, relays keep either.
+    infoS = Math.max(nowS(), infoS + 1)
+    publish(kinds.NWC_INFO, tags, `${abilities} notifications`, infoS)
   }
   const tellChange = (): void => {
     timer = undefined
