@@ -341,6 +341,9 @@ describe('the audit', () => {
     ['another amount', 'UPDATE payments SET amount = amount + 1', /paid for an invoice/],
     ['a budget counted down', 'UPDATE connections SET used = 0', /used 0, lines say/],
     ['a spend forgotten', 'DELETE FROM spends WHERE seq = 1', /numbered/],
+    ['a fee that nobody got', "UPDATE payments SET fees = 7 WHERE state = 'settled'", /of routing fees/],
+    ['a gift that did not move', 'UPDATE connections SET given = given + 1', /its movements say/],
+    ['money on a closed account', 'UPDATE accounts SET closed = 1 WHERE balance > 0', /still has/],
   ]
   test.each(tamperings)('finds %s', (_, sql, says) => {
     const { path, ledger, open, ask } = bench()
@@ -350,6 +353,15 @@ describe('the audit', () => {
     const payment_hash = sha256Hex(fromHex(preimageOf(1)))
     const held = ask(payee, 'make_hold_invoice', { amount: 10, payment_hash })
     expect(ask(payer, 'pay_invoice', { invoice: held?.['invoice'] })).toEqual({ waiting: true })
+    ask(payer, 'create_connection', {
+      ...{
+        pubkey: 'ee'.repeat(32),
+        name: 'cut',
+        request_methods: ['pay_invoice'],
+        max_amount: 5,
+        isolated: true,
+      },
+    })
     ledger.close()
     expect(audit(path)).toMatchObject({ ok: true, lockedMsat: 10 })
     const db = new DatabaseSync(path)
