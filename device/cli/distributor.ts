@@ -36,6 +36,7 @@ unless a wallet connection is given; receive permission suffices. Settings given
     price: { value: 'MSAT_PER_MIB', help: 'price asked per MiB' },
     disk: { value: 'MIB', help: 'most disk space to use' },
     'upload-limit': { value: 'BYTES_PER_S', help: 'most upload, such as 500K or 2M (0: no limit)' },
+    'download-limit': { value: 'BYTES_PER_S', help: 'most download' },
     upload: { value: 'KIB_PER_S', help: 'the same in KiB a second' },
     spend: { value: 'SATS', help: 'what it may pay for the first copy of a release' },
     vendor: { value: 'ID', help: 'carry this vendor only; may be repeated', many: true },
@@ -169,14 +170,18 @@ function withFlags(
   const disk = flags.count('disk')
   const upload = flags.count('upload')
   const spend = flags.count('spend')
-  const { uploadBps, ...rest } = kept
-  const limit = rateFlag(flags, 'upload-limit') ?? (upload === undefined ? undefined : upload * 1024)
-  const bps = limit === undefined ? uploadBps : limit === 0 ? undefined : limit
+  const { uploadBps, downloadBps, ...rest } = kept
+  // 0 takes a limit away.
+  const limit = (given: number | undefined, before: number | undefined): number | undefined =>
+    given === undefined ? before : given === 0 ? undefined : given
+  const up = limit(rateFlag(flags, 'upload-limit') ?? (upload && upload * 1024), uploadBps)
+  const down = limit(rateFlag(flags, 'download-limit'), downloadBps)
   return {
     ...rest,
     ...(price === undefined ? {} : { price: msat(price) }),
     ...(disk === undefined ? {} : { diskLimitBytes: disk * MIB }),
-    ...(bps === undefined ? {} : { uploadBps: bps }),
+    ...(up === undefined ? {} : { uploadBps: up }),
+    ...(down === undefined ? {} : { downloadBps: down }),
     ...(spend === undefined ? {} : { spendPerRelease: msat(spend * 1000) }),
     ...(vendors.length === 0 ? {} : { vendors }),
   }

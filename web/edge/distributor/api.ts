@@ -29,6 +29,8 @@ export type DistributorSettings = Readonly<{
   diskLimitBytes: number
   /** Bytes a second for everything that goes up; absent: as fast as it goes. */
   uploadBps?: number
+  /** The same for what comes down. */
+  downloadBps?: number
   vendors: 'all' | readonly VendorId[]
   /** What it may pay for one release when no first copy is free any more; 0: wait for a free one. */
   spendPerRelease: Msat

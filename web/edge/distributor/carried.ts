@@ -89,6 +89,7 @@ export type CarriedDeps = Readonly<{
   createShop: CreateShop
   /** Shared by everything that is carried. */
   upload: RateLimit
+  download: RateLimit
   publishOffer: (eventJson: string) => void
   fetch: typeof globalThis.fetch
   nowMs: () => number
@@ -312,6 +313,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
       journal,
       ...(wallet && { wallet }),
       cheats: deps.cheats.proven,
+      download: deps.download,
       policy: buyPolicy(),
       nowMs: deps.nowMs,
       log: pieceLog,

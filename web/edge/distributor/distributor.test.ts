@@ -295,8 +295,17 @@ describe('a distributor', () => {
   test('its terms outlive a restart', async () => {
     const { journal, make } = world()
     expect(await loadSettings(journal)).toBeUndefined()
-    await make().updateSettings({ price: msat(42), vendors: [], uploadBps: 5 })
-    expect(await loadSettings(journal)).toMatchObject({ price: 42, vendors: [], uploadBps: 5 })
+    const at = make()
+    await at.updateSettings({ price: msat(42), vendors: [], uploadBps: 5, downloadBps: 6 })
+    expect(await loadSettings(journal)).toMatchObject({
+      price: 42,
+      vendors: [],
+      uploadBps: 5,
+      downloadBps: 6,
+    })
+    await at.updateSettings({ uploadBps: undefined } as object)
+    expect(await loadSettings(journal)).not.toHaveProperty('uploadBps')
+    expect(await loadSettings(journal)).toHaveProperty('downloadBps', 6)
   })
 
   test('joins and fetches before there is a wallet, and sells as soon as there is one', async () => {

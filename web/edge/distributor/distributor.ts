@@ -27,6 +27,7 @@ import type {
   DistributorDeps,
   DistributorMode,
   DistributorParts,
+  DistributorSettings,
   DistributorSnapshot,
   EvictedRow,
 } from './api.ts'
@@ -67,6 +68,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
 
   let settings = deps.settings
   const upload = createRateLimit(settings.uploadBps)
+  const download = createRateLimit(settings.downloadBps)
   let running = false
   let evicted: readonly EvictedRow[] = []
   let planTrouble: string | undefined
@@ -288,6 +290,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
         createDownload,
         createShop,
         upload,
+        download,
         publishOffer,
         fetch: deps.fetch,
         nowMs,
@@ -493,11 +496,15 @@ export function createDistributor(deps: DistributorDeps): Distributor {
     },
 
     async updateSettings(change) {
-      const next = { ...settings, ...change }
-      if ('uploadBps' in change && change.uploadBps === undefined)
-        delete (next as { uploadBps?: number }).uploadBps
+      const next: { -readonly [K in keyof DistributorSettings]: DistributorSettings[K] } = {
+        ...settings,
+        ...change,
+      }
+      for (const limit of ['uploadBps', 'downloadBps'] as const)
+        if (next[limit] === undefined) delete next[limit]
       settings = next
       upload.set(next.uploadBps)
+      download.set(next.downloadBps)
       show()
       await saveSettings(journal, settings)
       following.apply()

@@ -19,6 +19,7 @@ export const settingsSchema = v.object({
   price: msatSchema,
   diskLimitBytes: count,
   uploadBps: v.exactOptional(v.pipe(count, v.minValue(1))),
+  downloadBps: v.exactOptional(v.pipe(count, v.minValue(1))),
   vendors: v.union([v.literal('all'), v.pipe(v.array(sha256HexSchema), v.maxLength(1000))]),
   spendPerRelease: msatSchema,
   pauseOn: v.object({ metered: v.boolean(), lowBattery: v.boolean() }),
