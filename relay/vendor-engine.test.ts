@@ -290,6 +290,12 @@ test('a device joins with a code, is funded, and enrolled in every tab', async (
   await shed.progress({ ...baseProgress, needMsat: msat(5000), fundInvoice: 'lnbcrt1x' })
   await until(vendor.fleet, (fleet) => fleet.devices[0]?.fundInvoice === 'lnbcrt1x')
   expect(await vendor.fund(shed.key, fakeWallet([]))).toMatchObject({ tag: 'paid' })
+  await vendor.describe(shed.key, { name: ' Hall ', group: 'north' })
+  const [hall] = (await until(other.vendor.fleet, (fleet) => fleet.devices[0]?.group === 'north')).devices
+  expect(hall).toMatchObject({ name: 'Hall', enrolled: true })
+  await expect(vendor.describe(shed.key, { name: ' ', group: '' })).rejects.toMatchObject({
+    code: 'bad-form',
+  })
   await vendor.revoke(shed.key)
   await until(other.vendor.fleet, (fleet) => fleet.devices.length === 0 && fleet.unenrolled.length === 1)
   await expect(vendor.fund(shed.key, fakeWallet([]))).rejects.toMatchObject({ code: 'refused' })

@@ -24,7 +24,7 @@ test('axe finds nothing on any page', async () => {
   await becomeVendor(page, house, 'Acme')
   await publish(page, house, file, { product: 'firmware', version: '1.0.0', hardware: 'pi-zero' })
   found.push(...(await violations(page)))
-  for (const address of ['/vendor', '/vendor/devices', '/vendor/keys', '/settings']) {
+  for (const address of ['/vendor', '/vendor/devices', '/keys', '/settings']) {
     await page.goto(`${house.relay.url}${address}`)
     await page.getByRole('heading', { level: 1 }).first().waitFor()
     found.push(...(await violations(page)))

@@ -22,11 +22,11 @@ import { afterTest, relay } from '../fixture.ts'
 const random = (bytes: number): Bytes => crypto.getRandomValues(new Uint8Array(bytes))
 const newKeys = (): VendorKeys => keysFromSecrets(generateSecrets(random))
 
-async function tab(url: string, keys: VendorKeys): Promise<Vendor> {
+async function tab(url: string, keys: VendorKeys, known?: VendorId): Promise<Vendor> {
   const config = await fetchRelayConfig(url)
   const pool = createPool([config.nostrUrl])
   const deps = { keys, relayUrl: url, config, pool, store: memoryStore(), nowMs: Date.now, random, fetch }
-  const vendor = createVendor(deps)
+  const vendor = createVendor(known ? { ...deps, vendor: known } : deps)
   afterTest(() => {
     vendor.close()
     pool.close()
@@ -86,7 +86,7 @@ test('rotated keys: a device that pinned the first root follows, the old keys si
   expect(seen.releases).toMatchObject([{ version: '1.0' }])
   expect(seen.current.root.signed.roles.root.keyids).toEqual([keyId(fresh.rootKey)])
 
-  await expect(vendor.publish([await release('1.1')])).rejects.toMatchObject({ code: 'refused' })
+  await expect(vendor.publish([await release('1.1')])).rejects.toMatchObject({ code: 'not-signer' })
   await expect(vendor.changeRoot((draft) => draft)).rejects.toMatchObject({ code: 'not-signer' })
   // A backup of the new keys finds the vendor, whose first root does not name them.
   const restored = await tab(url, keysFromSecrets(settled(next, seen.current.root.signed)))
@@ -150,7 +150,7 @@ test('a key that was lost or stolen is taken out by another, also where no old k
   const seen = await device()
   expect(seen.current.root.signed.roles.targets.keyids).toEqual([keyId(ann.targetsKey)])
   expect(seen.releases).toMatchObject([{ version: '1.0' }])
-  await expect(vendor.publish([await release('1.1')])).rejects.toMatchObject({ code: 'refused' })
+  await expect(vendor.publish([await release('1.1')])).rejects.toMatchObject({ code: 'not-signer' })
 })
 
 test('a change that nobody could undo is refused before anything is signed', async () => {
@@ -163,4 +163,24 @@ test('a change that nobody could undo is refused before anything is signed', asy
     vendor.changeRoot((draft) => ({ ...draft, thresholds: { root: 2, targets: 1 } })),
   ).rejects.toMatchObject({ code: 'bad-form' })
   expect((await device()).current.root.signed.version).toBe(1)
+})
+
+test('a product that was handed over is released by its own key alone, until it is taken back', async () => {
+  const { url, vendor, device } = await admitted()
+  await vendor.publish([await release('1.0')])
+  const ci = newKeys()
+  const { key: nostr } = ci.nostr
+  await vendor.delegate({ product: 'pump', name: 'CI', key: ci.targetsKey, nostr })
+  const machine = await tab(url, ci, (await device()).vendor)
+  await machine.publish([await release('1.1')])
+  const seen = await device()
+  expect(seen.releases.map(({ version }) => version).toSorted()).toEqual(['1.0', '1.1'])
+  expect(seen.ownReleases.map(({ version }) => version)).toEqual(['1.0'])
+  const valve = await release('1.0')
+  await expect(
+    machine.publish([{ ...valve, form: { ...valve.form, product: 'valve' } }]),
+  ).rejects.toMatchObject({ code: 'not-signer' })
+  await vendor.undelegate('pump')
+  expect((await device()).releases.map(({ version }) => version)).toEqual(['1.0'])
+  await expect(machine.publish([await release('1.2')])).rejects.toMatchObject({ code: 'refused' })
 })
