@@ -10,6 +10,7 @@ import { ice } from './shell/ice.svelte.ts'
 import { router } from './shell/router.svelte.ts'
 import { theme } from './shell/theme.svelte.ts'
 import { version } from './shell/version.svelte.ts'
+import { runAllowances } from './wallet/running.ts'
 
 ice.watch()
 theme.start()
@@ -22,3 +23,4 @@ addEventListener('hashchange', () => {
 const target = document.getElementById('app')
 if (!target) throw new Error('index.html has no #app')
 mount(App, { target })
+if (isSecureContext) void runAllowances()

@@ -10,11 +10,12 @@ const WALLET = 'seed/wallet'
 const CONFIG = 'seed/config'
 const SWITCH = 'satpatch.seed'
 
-const walletSchema = v.object({
-  connection: v.pipe(v.string(), v.maxLength(2000)),
-  /** `play`: opened here, at this relay. `own`: pasted. */
-  from: v.picklist(['play', 'own']),
-})
+const walletSchema = v.variant('from', [
+  /** Opened here, at this relay. */
+  v.object({ from: v.literal('play'), connection: v.pipe(v.string(), v.maxLength(2000)) }),
+  /** One of the wallets of this browser; its secret is in the vault. */
+  v.object({ from: v.literal('own'), id: v.pipe(v.string(), v.maxLength(100)) }),
+])
 export type KeptWallet = Readonly<v.InferOutput<typeof walletSchema>>
 
 /** The volunteer's Nostr key, made at the first visit. Only the tab that holds the lock calls it. */

@@ -11,13 +11,13 @@ import { fetchRelayConfig, type RelayConfig } from '../../edge/relay-config.ts'
 import { openPlayAccount } from '../../edge/release/api.ts'
 import { openIdbJournal } from '../../edge/storage/idb-journal.ts'
 import { openOpfsStore } from '../../edge/swarm/opfs-store.ts'
+import { connectNwc } from '../../edge/wallet/nwc.ts'
 import type { Wallet } from '../../edge/wallet/wallet.ts'
 import { words, type Words } from '../errors.ts'
 import { rememberRole } from '../shell/role.ts'
 import { status } from '../shell/status.svelte.ts'
 import { watchConditions } from './conditions.ts'
 import { keepConfig, keepOn, keepWallet, keptConfig, keptIdentity, keptWallet, wasOn } from './kept.ts'
-import { openWallet } from './connect.ts'
 
 const LOCK = 'satpatch-seed'
 const JOURNAL = 'satpatch-seed'
@@ -37,6 +37,8 @@ export type WalletState =
   | { tag: 'none' }
   | { tag: 'opening' }
   | { tag: 'open'; from: 'play' | 'own' }
+  /** One of this browser's wallets, not open: locked, or forgotten. */
+  | { tag: 'locked' }
   | { tag: 'failed'; trouble: Words }
 
 class Seed {
@@ -53,6 +55,7 @@ class Seed {
   readonly #wallet = liveCell<Wallet | undefined>(undefined)
   #distributor: Distributor | undefined
   #begun = false
+  #unfollow: () => void = () => undefined
 
   /** Called by the page whenever it is shown; the first call begins. */
   begin(): void {
@@ -175,9 +178,10 @@ class Seed {
 
   async #openKeptWallet(config: RelayConfig): Promise<void> {
     const kept = await keptWallet(this.#journal)
+    if (kept?.from === 'own') return this.#follow(kept.id)
     if (kept) {
       try {
-        this.#use(await openWallet(kept.connection), kept.from)
+        this.#use(await connectNwc(kept.connection), 'play')
       } catch (error) {
         this.wallet = { tag: 'failed', trouble: words(error) }
       }
@@ -192,7 +196,7 @@ class Seed {
     try {
       const { connection } = await openPlayAccount(location.origin, { name: 'distributor' })
       await keepWallet(this.#journal, { connection, from: 'play' })
-      this.#use(await openWallet(connection), 'play')
+      this.#use(await connectNwc(connection), 'play')
     } catch (error) {
       this.wallet = { tag: 'failed', trouble: words(error) }
       const { code } = error as { code?: unknown }
@@ -204,24 +208,35 @@ class Seed {
     if (this.wallet.tag === 'failed' && this.#wallet.get() === undefined) void this.openPlay()
   }
 
-  /** Takes a pasted connection. @throws when it is none, or the wallet does not answer; the old one stays then. */
-  async connect(connection: string): Promise<void> {
-    const wallet = await openWallet(connection)
-    try {
-      await wallet.info()
-    } catch (error) {
-      wallet.close()
-      throw error
-    }
-    await keepWallet(this.#journal, { connection: connection.trim(), from: 'own' })
-    this.#use(wallet, 'own')
+  /** Is paid into one of the wallets of this browser from now on. */
+  async useOwn(id: string): Promise<void> {
+    await keepWallet(this.#journal, { from: 'own', id })
+    await this.#follow(id)
+  }
+
+  /** The wallets page holds it: it opens when it is unlocked, and is not closed from here. */
+  async #follow(id: string): Promise<void> {
+    const { wallets } = await import('../wallet/wallets.svelte.ts')
+    this.#unfollow()
+    await wallets.begin()
+    this.#unfollow = wallets.open.subscribe((open) => {
+      const wallet = open.get(id)?.wallet
+      if (wallet) this.#use(wallet, 'own')
+      else {
+        this.wallet = { tag: 'locked' }
+        this.#wallet.set(undefined)
+      }
+    })
   }
 
   #use(wallet: Wallet, from: 'play' | 'own'): void {
     const before = this.#wallet.get()
+    const mine = this.wallet.tag === 'open' && this.wallet.from === 'play'
+    if (from === 'play') this.#unfollow()
     this.wallet = { tag: 'open', from }
+    if (wallet === before) return
     this.#wallet.set(wallet)
-    before?.close()
+    if (mine) before?.close()
   }
 
   // --- storage

@@ -3,6 +3,7 @@ import type { Msat } from '../../core/money/msat.ts'
 import type { AllowanceId, AllowanceKeeper, KeeperView, NewAllowance } from '../../edge/allowance/api.ts'
 import { openBrowserKeeper } from '../../edge/allowance/browser.ts'
 import { words, type Words } from '../errors.ts'
+import { rememberRunning } from './running.ts'
 import { wallets } from './wallets.svelte.ts'
 
 class Allowances {
@@ -22,11 +23,17 @@ class Allowances {
     try {
       const { nostrUrl } = await wallets.relay()
       this.#keeper = openBrowserKeeper({ sources: wallets.open, vault: wallets.boxes, relays: [nostrUrl] })
-      this.#keeper.view.subscribe((view) => (this.view = view))
+      this.#keeper.view.subscribe((view) => this.#show(view))
     } catch (error) {
       this.trouble = words(error)
       this.#begun = false
     }
+  }
+
+  #show(view: KeeperView): void {
+    this.view = view
+    if (view.role !== 'starting')
+      rememberRunning(view.allowances.some(({ home, state }) => home === 'here' && state !== 'revoked'))
   }
 
   /** @throws AllowanceError, also from every method below */
