@@ -11,6 +11,8 @@ import { connectionInWords, misplaced } from './words.ts'
 
 export type ConnectState =
   | { tag: 'choosing' }
+  /** Another dialog, which ours would cover, asks the person. */
+  | { tag: 'elsewhere' }
   | { tag: 'connecting'; step: Step | 'done' }
   /** The wallet answered; its secret waits for a lock to lie under. */
   | { tag: 'locking'; found: Found }
@@ -50,7 +52,8 @@ export class Connecting {
   }
   /** The list of Bitcoin Connect, which comes only now. */
   async useMore(): Promise<void> {
-    const chosen = await chooseFromMore()
+    const chosen = await chooseFromMore(() => (this.state = { tag: 'elsewhere' }))
+    this.state = { tag: 'choosing' }
     if (!chosen) return
     if (chosen.tag === 'connection') {
       this.text = chosen.text

@@ -8,13 +8,14 @@ export type Chosen = { tag: 'connection'; text: string } | { tag: 'wallet'; wall
 const configSchema = v.object({ nwcUrl: v.optional(v.string()) })
 let begun = false
 
-/** `undefined`: the person closed it. */
-export async function chooseFromMore(): Promise<Chosen | undefined> {
+/** `onShow` is called when its own dialog is about to open. `undefined`: the person closed it. */
+export async function chooseFromMore(onShow: () => void): Promise<Chosen | undefined> {
   const more = await import('@getalby/bitcoin-connect')
   if (!begun) {
     more.init({ appName: 'Satpatch', showBalance: false, persistConnection: false, autoConnect: false })
     begun = true
   }
+  onShow()
   let provider: WebLnProvider
   try {
     provider = (await more.requestProvider()) as WebLnProvider
