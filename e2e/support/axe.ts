@@ -12,7 +12,7 @@ export const LOOKS: readonly Look[] = (['light', 'dark'] as const).flatMap((colo
   SIZES.map((size) => ({ colorScheme, size })),
 )
 
-/** Where time is short: the one that is hardest to lay out. All four are looked at in the full run. */
+/** Where time is short: the one that is hardest to lay out. */
 export const ONE_LOOK: readonly Look[] = [{ colorScheme: 'dark', size: SIZES[1] }]
 
 export async function violations(page: Page, looks: readonly Look[] = LOOKS): Promise<string[]> {
