@@ -1,4 +1,5 @@
 /** Builds the PWA (`web/` to `dist/web`) and configures the unit tests of every room. */
+import { availableParallelism } from 'node:os'
 import { svelte } from '@sveltejs/vite-plugin-svelte'
 import { VitePWA } from 'vite-plugin-pwa'
 import { configDefaults, defineConfig } from 'vitest/config'
@@ -44,6 +45,8 @@ export default defineConfig({
     exclude: [...configDefaults.exclude, ...(process.env['SATPATCH_FULL'] ? [] : ['**/*.full.test.ts'])],
     setupFiles: ['e2e/support/fixed-seed.ts'],
     testTimeout: 20_000,
+    // Two at once on two cores: half of the tests wait for wires, disks and other processes.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
   },
 })
 

@@ -119,7 +119,8 @@ export const deviceStatusCommand: Command = {
       out(`  installed: ${installed.length === 0 ? 'nothing yet' : installed.join(', ')}`)
       out(`  key ${key}`)
     }
-    return state === 'queued' ? EXIT.waiting : EXIT.ok
+    const waits = state === 'queued' || (state === 'announced' && why !== undefined)
+    return waits ? EXIT.waiting : EXIT.ok
   },
 }
 
