@@ -4,7 +4,7 @@
  *
  *   --full          also the slow journeys (`*.full.spec.ts`) and the slow unit tests (`*.full.test.ts`)
  *   --extra         only those
- *   --budget-s N    starts no journey file after N seconds, and says which it left out
+ *   --budget-s N    ends the journeys and the slow tests after N seconds, and says which it left out
  */
 import fs from 'node:fs'
 import os from 'node:os'
@@ -16,10 +16,9 @@ import { ensureBrowser } from './support/browser.ts'
 import { root, run, tool } from './support/run.ts'
 
 const UNIT_TIMEOUT_MS = 8 * 60_000
-const FULL_UNIT_TIMEOUT_MS = 30 * 60_000
 const BUILD_TIMEOUT_MS = 4 * 60_000
 const JOURNEY_TIMEOUT_MS = 10 * 60_000
-const FULL_JOURNEY_TIMEOUT_MS = 30 * 60_000
+const FULL_TIMEOUT_MS = 30 * 60_000
 
 const { values: flags } = parseArgs({
   options: {
@@ -35,6 +34,7 @@ if (Number.isNaN(budgetS)) throw new Error('--budget-s takes a number of seconds
 
 const sums = { passed: 0, failed: 0, skipped: 0 }
 const failures: string[] = []
+const leftOut: string[] = []
 const say = (line: string): void => console.log(line)
 const heading = (name: string): void => say(`\n── ${name} (${elapsedS()} s) ──`)
 
@@ -65,7 +65,7 @@ async function vitest(
   timeoutMs: number,
   args: string[],
   env: NodeJS.ProcessEnv,
-  onLine = say,
+  { onLine = say, late = 'fails' }: { onLine?: (line: string) => void; late?: 'fails' | 'is left out' } = {},
 ): Promise<void> {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'satpatch-tests-'))
   const file = path.join(dir, 'report.json')
@@ -86,6 +86,10 @@ async function vitest(
       if (status === 'failed' && !failedInside) count(where, false, message) // it did not even load
     }
   } catch (error) {
+    if (ended.timedOut && late === 'is left out') {
+      leftOut.push(name)
+      return
+    }
     const why = ended.timedOut ? `not done after ${timeoutMs / 1000} s` : String(error)
     count(`${name} (${why})`, false)
     return
@@ -96,16 +100,12 @@ async function vitest(
   else if (ended.code !== 0 && sums.failed === 0) count(`${name} (ended with ${ended.code})`, false)
 }
 
-function journeyFiles(): string[] {
-  const isFull = (file: string): boolean => file.endsWith('.full.spec.ts')
-  return fs
-    .globSync(
-      ['journeys', 'failures', 'peers', 'attacks'].map((room) => `e2e/${room}/**/*.spec.ts`),
-      { cwd: root },
-    )
-    .toSorted()
-    .filter((file) => (isFull(file) ? flags.full || flags.extra : !flags.extra))
-}
+const isFull = (file: string): boolean => /\.full\.(spec|test)\.ts$/.test(file)
+const filesOf = (...patterns: string[]): string[] => fs.globSync(patterns, { cwd: root }).toSorted()
+const journeyFiles = (): string[] =>
+  filesOf(...['journeys', 'failures', 'peers', 'attacks'].map((room) => `e2e/${room}/**/*.spec.ts`)).filter(
+    (file) => (isFull(file) ? flags.full || flags.extra : !flags.extra),
+  )
 
 const env: NodeJS.ProcessEnv = { ...process.env, NODE_OPTIONS: '--disable-warning=ExperimentalWarning' }
 
@@ -123,11 +123,6 @@ if (!flags.extra) {
   await vitest('unit tests', UNIT_TIMEOUT_MS, [], env)
 }
 
-if (flags.full || flags.extra) {
-  heading('Slow unit tests')
-  await vitest('slow unit tests', FULL_UNIT_TIMEOUT_MS, ['.full.test.'], { ...env, SATPATCH_FULL: '1' })
-}
-
 heading('Web app')
 const built = await run(
   process.execPath,
@@ -140,24 +135,28 @@ const built = await run(
 count('the web app builds', built.code === 0)
 
 heading('Journeys')
-const leftOut: string[] = []
 
-async function journey(file: string, onLine = say): Promise<void> {
-  if (elapsedS() > budgetS) {
+/** One file: what the budget leaves no time for is left out, also half way. */
+async function single(file: string, onLine = say): Promise<void> {
+  const leftMs = (budgetS - elapsedS()) * 1000
+  if (leftMs <= 0) {
     leftOut.push(file)
     return
   }
-  const timeoutMs = file.endsWith('.full.spec.ts') ? FULL_JOURNEY_TIMEOUT_MS : JOURNEY_TIMEOUT_MS
-  const leftMs = (budgetS - elapsedS()) * 1000
-  const args = ['--config', 'e2e/journeys/vitest.config.ts', file]
-  await vitest(file, Math.min(timeoutMs, Math.max(leftMs, 60_000)), args, env, onLine)
+  const timeoutMs = isFull(file) ? FULL_TIMEOUT_MS : JOURNEY_TIMEOUT_MS
+  const args = file.endsWith('.spec.ts') ? ['--config', 'e2e/journeys/vitest.config.ts', file] : [file]
+  const late = leftMs < timeoutMs ? 'is left out' : 'fails'
+  await vitest(file, Math.min(timeoutMs, leftMs), args, isFull(file) ? { ...env, SATPATCH_FULL: '1' } : env, {
+    onLine,
+    late,
+  })
 }
 
 /** The failures and attacks mostly wait for something to be noticed: two go on at once, and each is shown when it ends. */
 async function failuresLane(files: string[]): Promise<void> {
   for (let file = files.shift(); file !== undefined; file = files.shift()) {
     const lines: string[] = []
-    await journey(file, (line) => lines.push(line))
+    await single(file, (line) => lines.push(line))
     say(lines.join('\n'))
   }
 }
@@ -166,7 +165,12 @@ const isFailure = (file: string): boolean =>
   file.startsWith('e2e/failures/') || (file.startsWith('e2e/attacks/') && !file.endsWith('.full.spec.ts'))
 const failing = journeyFiles().filter(isFailure)
 await Promise.all([failuresLane(failing), failuresLane(failing)])
-for (const file of journeyFiles()) if (!isFailure(file)) await journey(file)
+for (const file of journeyFiles()) if (!isFailure(file)) await single(file)
+
+if (flags.full || flags.extra) {
+  heading('Slow unit tests')
+  for (const file of filesOf('{web,relay,device,e2e}/**/*.full.test.ts')) await single(file)
+}
 
 heading('Sums')
 if (leftOut.length > 0) say(`Left out for want of time: ${leftOut.join(', ')}`)
