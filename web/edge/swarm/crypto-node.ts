@@ -28,7 +28,7 @@ export function leafHashes(bytes: Uint8Array): Promise<Bytes> {
 }
 
 /** Large enough to cost little, small beside a window. */
-const IN_NODE = { partBytes: MIB, together: 2 }
+const IN_NODE = { partBytes: MIB / 2, together: 8 }
 
 /** @param bytes are given away: the result lies in their memory */
 export async function cryptHashed(
