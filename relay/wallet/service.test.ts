@@ -1,35 +1,17 @@
 import fc from 'fast-check'
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, readFileSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { fromHex, sha256Hex } from '../../web/core/bytes.ts'
 import type { NostrEvent } from '../../web/core/nostr/event.ts'
 import { ERROR_CODES, METHODS } from '../../web/core/wallet/nip47.ts'
-import { silent, startService, type TestService } from './harness.ts'
+import { silent, startService } from './harness.ts'
 import { createWalletService, REQUEST_WINDOW_MS } from './service.ts'
-import { rawClient, type RawClient } from './raw-client.ts'
+import { rawClient } from './raw-client.ts'
+import { balanceOf, begin, directories, invoiceOf, open } from './test-services.ts'
 
-const running: TestService[] = []
-const directories: string[] = []
-afterEach(async () => {
-  for (const service of running.splice(0)) {
-    expect(service.wallet.audit().problems).toEqual([])
-    await service.stop()
-  }
-  for (const directory of directories.splice(0)) rmSync(directory, { recursive: true, force: true })
-})
-const begin = async (options: Parameters<typeof startService>[0] = {}): Promise<TestService> => {
-  const service = await startService(options)
-  running.push(service)
-  return service
-}
-const open = async (service: TestService, grantMsat = 10_000): Promise<RawClient> =>
-  rawClient(service, (await service.wallet.openAccount({ grantMsat })).connection)
-const invoiceOf = (client: RawClient, amount: number): string =>
-  String(client.ask('make_invoice', { amount }).result?.['invoice'])
-const balanceOf = (client: RawClient): unknown => client.ask('get_balance').result?.['balance']
 const preimage = '0a'.repeat(32)
 const holdHash = sha256Hex(fromHex(preimage))
 

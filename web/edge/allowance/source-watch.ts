@@ -1,8 +1,8 @@
 /** What an allowance spends from, followed: is it there, what is left in it, how long does it take to say so. */
 import { liveCell, type Live } from '../../core/live.ts'
 import type { Msat } from '../../core/money/msat.ts'
-import { WalletError, type Wallet, type WalletEvent, type WalletInfo } from '../wallet/wallet.ts'
-import { spendable } from '../wallets/watch.ts'
+import type { Wallet, WalletEvent, WalletInfo } from '../wallet/wallet.ts'
+import { orHidden, spendable } from '../wallets/watch.ts'
 
 export type SourceState = Readonly<{
   connected: boolean
@@ -101,16 +101,5 @@ export function watchSource(wallet: Wallet, nowMs: () => number): SourceWatch {
       for (const end of unwatch) end()
       listeners.clear()
     },
-  }
-}
-
-/** What a connection is not allowed to tell is not trouble. */
-async function orHidden<T>(asked: Promise<T>): Promise<T | undefined> {
-  try {
-    return await asked
-  } catch (error) {
-    if (error instanceof WalletError && (error.code === 'restricted' || error.code === 'not-implemented'))
-      return undefined
-    throw error
   }
 }

@@ -8,7 +8,6 @@ import type { SecretKey } from '../../core/nostr/event.ts'
 import { msatSchema, sha256HexSchema } from '../../core/release/target.ts'
 import { httpAuth } from '../nostr/nip98.ts'
 import { fetchBounded, type FetchOptions } from './http.ts'
-import { metadataUrl } from './mirror.ts'
 
 const MAX_ANSWER_BYTES = 64 * 1024
 /** Uploads of up to 16 MiB over a slow line. */
@@ -108,26 +107,6 @@ export async function openPlayAccount(
   const body = JSON.stringify(options.name ? { name: options.name } : {})
   const json = await ask(options.fetch ?? fetch, url, { method: 'POST', headers: jsonHeaders, body })
   return parse(accountSchema, json, url)
-}
-
-const putSchema = v.looseObject({ targetsVersion: v.number() })
-
-/** `PUT …/metadata/N.targets.json` or `N.root.json`: its own signatures are the authority. @throws ApiError */
-export async function putMetadata(
-  fetcher: typeof fetch,
-  base: string,
-  vendor: VendorId,
-  file: `${number}.${'root' | 'targets'}.json`,
-  bytes: Bytes,
-): Promise<{ targetsVersion: number }> {
-  const url = metadataUrl(base, vendor, file)
-  const json = await ask(fetcher, url, {
-    method: 'PUT',
-    headers: jsonHeaders,
-    body: bytes,
-    timeoutMs: UPLOAD_TIMEOUT_MS,
-  })
-  return { targetsVersion: parse(putSchema, json, url).targetsVersion }
 }
 
 async function putSigned(

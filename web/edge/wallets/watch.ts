@@ -139,7 +139,7 @@ const samePayment = (a: Transaction, b: Transaction): boolean =>
   a.paymentHash === b.paymentHash && a.direction === b.direction
 
 /** What a connection is not allowed to tell is not trouble. */
-async function orHidden<T>(asked: Promise<T>): Promise<T | undefined> {
+export async function orHidden<T>(asked: Promise<T>): Promise<T | undefined> {
   try {
     return await asked
   } catch (error) {
