@@ -68,7 +68,7 @@ export type RefreshOptions = Readonly<{
   onRefused?: (mirror: string, refusal: Refusal) => void
 }>
 
-const metadataUrl = (mirror: string, vendor: VendorId, file: string): string =>
+export const metadataUrl = (mirror: string, vendor: VendorId, file: string): string =>
   `${mirror.replace(/\/+$/, '')}/v/${vendor}/metadata/${file}`
 
 /** The artifact on a static host, as `satpatch export` lays it out: by its hash, since any name may be signed. */
