@@ -17,6 +17,9 @@ export type Bytes = Uint8Array<ArrayBuffer>
 const HEX32 = /^[0-9a-f]{64}$/
 export const isHex32 = (text: string): boolean => HEX32.test(text)
 
+/** The short name of a key that has none: `seed-7f3a`. */
+export const keyName = (key: string, role = 'key'): string => `${role}-${key.slice(0, 4)}`
+
 export function parseSha256Hex(text: string): Sha256Hex | undefined {
   return HEX32.test(text) ? (text as Sha256Hex) : undefined
 }

@@ -52,7 +52,7 @@ class Desk {
     return effects
   }
   hear(one: Accusation, draw = 0.5): BookEffect[] {
-    return this.do({ tag: 'heard', accusation: one, draw })
+    return this.do({ tag: 'heard', accusation: one, verified: true, draw })
   }
   judge(judgement: Judgement): BookEffect[] {
     return this.do({ tag: 'judged', judgement })

@@ -79,8 +79,11 @@ export type BookEvent =
   | { tag: 'met'; keys: readonly PartyKey[] }
   /** This party holds a proof of its own. */
   | { tag: 'cheated'; cheat: Cheat }
-  /** Unverified. `draw`: random in [0, 1), so that nobody can aim at a place in a full room. */
-  | { tag: 'heard'; accusation: Accusation; draw: number }
+  /**
+   * `verified`: the event is its author's, as far as is known. One that is not must not take a known author's place, and
+   * comes again, verified. `draw`: random in [0, 1), so that nobody can aim at a place in a full room.
+   */
+  | { tag: 'heard'; accusation: Accusation; verified: boolean; draw: number }
   | { tag: 'judged'; judgement: Judgement }
   | { tag: 'tick' }
 
@@ -115,8 +118,10 @@ export const openBook = (self: PartyKey, vouches = false): Book => ({
 })
 
 export const releaseKey = (vendor: VendorId, infoHash: InfoHash): string => `${vendor} ${infoHash}`
-const laneOf = (book: Book, { vendor, event }: Accusation): Lane =>
-  event.pubkey === book.self || book.known.get(vendor)?.has(event.pubkey) === true ? 'known' : 'stranger'
+const isKnown = (book: Book, { vendor, event }: Accusation): boolean =>
+  book.known.get(vendor)?.has(event.pubkey) === true
+const laneOf = (book: Book, accusation: Accusation): Lane =>
+  accusation.event.pubkey === book.self || isKnown(book, accusation) ? 'known' : 'stranger'
 
 export function step(book: Book, event: BookEvent, nowMs: number): BookEffect[] {
   const effects = apply(book, event, nowMs)
@@ -149,7 +154,7 @@ function apply(book: Book, event: BookEvent, nowMs: number): BookEffect[] {
     case 'cheated':
       return convict(book, event.cheat, undefined)
     case 'heard':
-      hear(book, { accusation: event.accusation, draw: event.draw })
+      hear(book, { accusation: event.accusation, draw: event.draw }, event.verified)
       return []
     case 'judged':
       return judged(book, event.judgement, nowMs)
@@ -164,17 +169,17 @@ function isWorthHearing(book: Book, { event, accused, vendor, infoHash }: Accusa
   // Not checkable here is not false: dropped, and nobody is blamed.
   if (!book.releases.has(releaseKey(vendor, infoHash))) return false
   const { known, stranger } = book.waiting
-  // Unverified: another content under the same id is another event.
+  // May be unverified: another content under the same id is another event.
   const isSame = (one: Accusation | undefined): boolean =>
     one?.event.id === event.id && one.event.sig === event.sig && one.event.content === event.content
   return !isSame(book.checking) && ![...known, ...stranger].some(({ accusation }) => isSame(accusation))
 }
 
-function hear(book: Book, heard: Waiting): void {
+function hear(book: Book, heard: Waiting, verified: boolean): void {
   const { accusation } = heard
-  if (!isWorthHearing(book, accusation)) return
+  if (!isWorthHearing(book, accusation) || (!verified && isKnown(book, accusation))) return
   const { pubkey: author } = accusation.event
-  const lane = laneOf(book, accusation)
+  const lane = verified ? laneOf(book, accusation) : 'stranger'
   const room = book.waiting[lane]
   const ofAuthor = room.filter((one) => one.accusation.event.pubkey === author).length
   if (ofAuthor >= cheatBounds.waitingOfAuthor[lane]) return

@@ -244,3 +244,29 @@ describe('the desk on credit', () => {
     )
   })
 })
+
+test('a fresh key that gives up what it has all of, before the quote, owes it: one piece and no more', () => {
+  const desk = openDesk(shape, { ...policy, unpaidBytes: 100 * BLOCK, unprovenBytes: 100 * BLOCK })
+  const thief = key(1)
+  const taken: Sha256Hex[] = []
+  for (let request = 0; request < 50; request++) {
+    const [id, nowMs] = [idOf(request + 1), request * 100]
+    const asked = {
+      id,
+      peer: 'w',
+      buyer: thief,
+      role: 'device',
+      request,
+      pieces: [request % PIECES],
+    } as const
+    const effects = step(desk, { tag: 'asked', ...asked, has: () => true, mode: 'credit' }, nowMs)
+    if (effects[0]?.tag !== 'serve') continue
+    step(desk, { tag: 'began', id }, nowMs)
+    step(desk, { tag: 'delivered', id }, nowMs)
+    taken.push(id)
+    step(desk, { tag: 'cancelled', peer: 'w', request }, nowMs)
+  }
+  expect(taken).toHaveLength(1)
+  step(desk, { tag: 'left', peer: 'w', buyer: thief }, 10_000)
+  expect(creditLine(desk, thief)).toBe(0)
+})

@@ -228,6 +228,53 @@ describe('the seller’s desk', () => {
     expect(isGift(desk, key(0), 'distributor')).toBe(false)
   })
 
+  test('sells no window for less than can be paid', () => {
+    const nothing = { gifts: { to: 'nobody', copies: 0 } as const, approved: [] }
+    const room = { unpaidBytes: MAX_OPEN_PER_PEER * BLOCK, unprovenBytes: MAX_OPEN_PER_PEER * BLOCK }
+    const desk = openDesk(shape, { price: msat(64), ...nothing, ...room })
+    const asked = {
+      tag: 'asked',
+      peer: 'w',
+      buyer: key(0),
+      role: 'device',
+      pieces: [0],
+      has: () => true,
+    } as const
+    const amounts = (['sandbox:test', 'bitcoin'] as const).map((money, request) => {
+      const id = String(request).padStart(64, '1') as Sha256Hex
+      const [effect] = step(desk, { ...asked, id, request, money }, 0)
+      return effect?.tag === 'serve' ? effect.sale.amount : effect
+    })
+    expect(amounts).toEqual([1, 1000])
+  })
+
+  test('a key that only asked leaves nothing behind', () => {
+    const nothing = {
+      price: msat(64),
+      gifts: { to: 'nobody', copies: 0 } as const,
+      approved: [],
+      unpaidBytes: 0,
+    }
+    const desk = openDesk(shape, { ...nothing, unprovenBytes: 0 })
+    for (let i = 0; i < 100; i++) {
+      const [peer, buyer] = [`w${i}`, i.toString(16).padStart(64, '0') as PartyKey]
+      const id = i.toString(16).padStart(64, '1') as Sha256Hex
+      const asked = {
+        tag: 'asked',
+        id,
+        peer,
+        buyer,
+        role: 'device',
+        request: 1,
+        pieces: [0],
+        has: () => true,
+      } as const
+      expect(step(desk, asked, i)).toMatchObject([{ tag: 'refuse' }])
+      step(desk, { tag: 'left', peer, buyer }, i)
+    }
+    expect(desk.accounts.size).toBe(0)
+  })
+
   test('a gift is a copy, not an endless tap', () => {
     const desk = openDesk(shape, policy)
     let taken = 0
@@ -254,6 +301,23 @@ describe('the seller’s desk', () => {
       step(desk, { tag: 'settled', id: id.toString(16).padStart(64, '0') as Sha256Hex }, 0)
     expect(ask(desk, 11)).toMatchObject({ tag: 'serve' })
   })
+
+  test.each(['cancels', 'hangs up'] as const)(
+    'who %s half way again and again is barred until it has paid; before the ciphertext is out it is free',
+    (how) => {
+      for (const begun of [true, false]) {
+        const desk = openDesk(shape, { ...policy, unprovenBytes: 8 * BLOCK })
+        for (let id = 0; id < 5; id++) {
+          const [peer, sale] = [`p${id}`, id.toString(16).padStart(64, '0') as Sha256Hex]
+          expect(ask(desk, id, peer)).toMatchObject({ tag: 'serve' })
+          if (begun) step(desk, { tag: 'began', id: sale }, 0)
+          if (how === 'cancels') step(desk, { tag: 'cancelled', peer, request: id }, 0)
+          else step(desk, { tag: 'left', peer, buyer: key(0) }, 0)
+        }
+        expect(ask(desk, 10)).toMatchObject(begun ? { tag: 'refuse', code: 'barred' } : { tag: 'serve' })
+      }
+    },
+  )
 
   test('a peer may give up sixteen requests a second, not seventeen', () => {
     const desk = openDesk(shape, policy)

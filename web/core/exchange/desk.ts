@@ -3,7 +3,7 @@
  * out unpaid. Takes events, returns effects; the caller keeps the clock, the wire, the wallet and the cipher.
  */
 import type { PartyKey, Sha256Hex } from '../bytes.ts'
-import { msat, priceOf, ZERO, type Msat } from '../money/msat.ts'
+import { msat, windowPrice, ZERO, type Money, type Msat } from '../money/msat.ts'
 import { pieceBytes, piecesOf, type Shape } from '../swarm/merkle.ts'
 import type { RefusalCode, Role } from './message.ts'
 import { MAX_WINDOW_BYTES } from './quote.ts'
@@ -46,6 +46,8 @@ export type Sale = {
   unproven: boolean
   /** Ciphertext is on its way: from here on giving up is not free. */
   begun: boolean
+  /** All of it is handed over: on credit it is owed. */
+  delivered: boolean
   state:
     'blocked' | 'preparing' | 'waiting' | 'locked' | 'paid' | 'given' | 'expired' | 'cancelled' | 'failed'
   expiresAtMs: number
@@ -91,10 +93,14 @@ export type DeskEvent =
       has: (piece: number) => boolean
       /** How what is not given is paid; `atomic` unless said otherwise. */
       mode?: 'atomic' | 'credit'
+      /** What it is paid in. */
+      money?: Money | undefined
     }
   /** Delivered on credit before a restart, and not paid since. */
   | { tag: 'owed'; debt: Debt }
   | { tag: 'began'; id: SaleId }
+  /** The last byte of the window is handed over; its quote is not. */
+  | { tag: 'delivered'; id: SaleId }
   | { tag: 'sent'; id: SaleId; expiresAtMs: number }
   | { tag: 'failed'; id: SaleId; code: RefusalCode }
   | { tag: 'cancelled'; peer: PeerId; request: number }
@@ -172,6 +178,11 @@ export function step(desk: Desk, event: DeskEvent, nowMs: number): DeskEffect[] 
       if (sale?.state === 'preparing') sale.begun = true
       return []
     }
+    case 'delivered': {
+      const sale = desk.sales.get(event.id)
+      if (sale?.state === 'preparing') sale.delivered = true
+      return []
+    }
     case 'sent': {
       const sale = desk.sales.get(event.id)
       if (sale?.state !== 'preparing') return []
@@ -204,7 +215,7 @@ export function step(desk: Desk, event: DeskEvent, nowMs: number): DeskEffect[] 
       }
       if (sale === undefined || (sale.state !== 'preparing' && sale.state !== 'waiting')) return []
       // Goods that are delivered are owed.
-      if (sale.mode === 'credit' && sale.state === 'waiting') return []
+      if (sale.mode === 'credit' && (sale.delivered || sale.state === 'waiting')) return []
       // What was sent stays on the buyer's account: giving up is free only before the ciphertext is out.
       if (sale.begun) charge(desk, sale)
       sale.cancelledAtMs = nowMs
@@ -242,6 +253,7 @@ export function step(desk: Desk, event: DeskEvent, nowMs: number): DeskEffect[] 
         close(desk, sale, sale.begun ? 'cancelled' : 'failed')
       }
       if ((desk.accounts.get(event.buyer)?.giftBytes ?? 0) === 0) desk.gifted.delete(event.buyer)
+      forgetBlank(desk, event.buyer)
       return unblock(desk, event.buyer)
     case 'owed':
       return owed(desk, event.debt)
@@ -291,11 +303,12 @@ function asked(desk: Desk, event: Extract<DeskEvent, { tag: 'asked' }>, nowMs: n
     request,
     pieces,
     bytes,
-    amount: gift ? ZERO : priceOf(bytes, desk.policy.price),
+    amount: gift ? ZERO : windowPrice(bytes, desk.policy.price, event.money),
     mode: gift ? 'free' : (event.mode ?? 'atomic'),
     at: nowMs,
     unproven: false,
     begun: false,
+    delivered: false,
     state: 'blocked',
     expiresAtMs: Number.POSITIVE_INFINITY,
   }
@@ -369,7 +382,7 @@ function charge(desk: Desk, sale: Sale): void {
   const of = account(desk, sale.buyer)
   of.debtBytes += sale.bytes
   // A single piece that was cut off is worth nothing; of several some are whole.
-  const worth = sale.state === 'waiting' || sale.pieces.length > 1
+  const worth = sale.delivered || sale.state === 'waiting' || sale.pieces.length > 1
   if (sale.mode === 'credit' && worth) of.owedBytes += sale.bytes
 }
 
@@ -385,6 +398,7 @@ function owed(desk: Desk, debt: Debt): DeskEffect[] {
     request: 0,
     mode: 'credit',
     begun: true,
+    delivered: true,
     state: 'expired',
     expiresAtMs: 0,
   })
@@ -419,6 +433,12 @@ function account(desk: Desk, key: PartyKey): Account {
       (of = { settledBytes: 0, unpaidBytes: 0, debtBytes: 0, owedBytes: 0, giftBytes: 0 }),
     )
   return of
+}
+
+/** Keys cost nothing: one that only asked leaves nothing behind. */
+function forgetBlank(desk: Desk, key: PartyKey): void {
+  const of = desk.accounts.get(key)
+  if (of !== undefined && Object.values(of).every((bytes) => bytes === 0)) desk.accounts.delete(key)
 }
 
 function trim(desk: Desk): void {

@@ -8,8 +8,11 @@ import { BLOCK } from '../swarm/merkle.ts'
 import { MessageError, type Message } from './message.ts'
 import { MAX_WINDOW_BYTES } from './quote.ts'
 
-/** Both sides open the channel with this number by themselves (RFC 8831 6.1); browsers count to 1023. */
-export const LANE_STREAM = 1000
+/**
+ * Both sides open the channel with this number by themselves (RFC 8831 6.1); the wire has 0 or 1. A low one: usrsctp looks
+ * through all streams below it with each packet.
+ */
+export const LANE_STREAM = 2
 export const LANE_HEADER = 8
 /** The longest that browsers take (`a=max-message-size`). */
 export const MAX_LANE_MESSAGE = 262_144

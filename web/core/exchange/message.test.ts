@@ -17,6 +17,9 @@ import { MAX_QUOTE_BYTES, MAX_WINDOW_BYTES, MAX_WINDOW_PIECES } from './quote.ts
 const exactly = (length: number) => fc.uint8Array({ minLength: length, maxLength: length })
 const hex32 = exactly(32).map(toHex)
 const id = fc.integer({ min: 0, max: 2 ** 31 - 1 })
+const anyPieces = fc
+  .uniqueArray(fc.nat(), { minLength: 1, maxLength: 20 })
+  .map((pieces) => pieces.sort((a, b) => a - b))
 const anyMessage = fc.oneof(
   fc.record(
     {
@@ -34,9 +37,7 @@ const anyMessage = fc.oneof(
   fc.record({
     t: fc.constant('request' as const),
     id,
-    pieces: fc
-      .uniqueArray(fc.nat(), { minLength: 1, maxLength: 20 })
-      .map((pieces) => pieces.sort((a, b) => a - b)),
+    pieces: anyPieces,
   }),
   fc.record({ t: fc.constant('refuse' as const), id, code: fc.constantFrom(...refusals) }),
   fc.record({
@@ -59,6 +60,7 @@ const anyMessage = fc.oneof(
   fc.record({ t: fc.constant('key' as const), quote: hex32 as fc.Arbitrary<Sha256Hex>, secret: exactly(32) }),
   fc.record({ t: fc.constant('cancel' as const), id }),
   fc.record({ t: fc.constant('got' as const), id }),
+  fc.record({ t: fc.constant('sending' as const), pieces: anyPieces }),
   fc.record({ t: fc.constant('credit' as const), bytes: fc.maxSafeNat() }),
   fc.record({
     t: fc.constant('paid' as const),

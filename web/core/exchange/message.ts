@@ -50,6 +50,8 @@ export type Message =
   | { t: 'cancel'; id: number }
   /** All ciphertext of the window is here: the seller's line is free for others. */
   | { t: 'got'; id: number }
+  /** A seller's that has everything: what it sends to somebody else for the first time. Others ask better for what is rarer. */
+  | { t: 'sending'; pieces: readonly number[] }
   /** A seller's that gives credit: unpaid bytes that this buyer may have. */
   | { t: 'credit'; bytes: number }
   /** A buyer's, on credit: the preimage that shows the quote as paid. */
@@ -94,6 +96,8 @@ export function encodeMessage(message: Message): Bytes {
       return encode({ t: 'cancel', id: message.id })
     case 'got':
       return encode({ t: 'got', id: message.id })
+    case 'sending':
+      return encode({ t: 'sending', pieces: [...message.pieces] })
     case 'credit':
       return encode({ t: 'credit', bytes: message.bytes })
     case 'paid':
@@ -163,6 +167,8 @@ export function decodeMessage(frame: Uint8Array): Message | undefined {
       return { t: 'cancel', id: idOf(dict) }
     case 'got':
       return { t: 'got', id: idOf(dict) }
+    case 'sending':
+      return { t: 'sending', pieces: piecesOf(dict) }
     case 'credit':
       return { t: 'credit', bytes: integerOf(dict, 'bytes', 0, Number.MAX_SAFE_INTEGER) }
     case 'paid':

@@ -119,13 +119,27 @@ describe('what a buyer checks before it pays', () => {
     ['invoice for another amount', {}, { invoice: { ...invoice, amount: quote.amount + 1 } }],
     ['invoice for another amount', { amount: msat(quote.amount - 1) }, {}],
     ['invoice expired', {}, { invoice: { ...invoice, expiresAtMs: NOW_S * 1000 } }],
+    ['invoice that outlives it', { expiry: NOW_S + 59 }, {}],
   ])('%s: refused', (why, change, expectation) => {
     expect(refuseQuote({ ...quote, ...change }, { ...want, ...expectation })).toBe(why)
   })
 
   test('the bounds themselves are paid', () => {
     expect(refuseQuote({ ...quote, expiry: NOW_S + 3600 }, want)).toBeUndefined()
-    expect(refuseQuote({ ...quote, expiry: NOW_S + 1 }, want)).toBeUndefined()
+    expect(refuseQuote({ ...quote, expiry: NOW_S + 60 }, want)).toBeUndefined()
+    const soon = { ...invoice, expiresAtMs: (NOW_S + 1) * 1000 }
+    expect(refuseQuote({ ...quote, expiry: NOW_S + 1 }, { ...want, invoice: soon })).toBeUndefined()
+  })
+
+  test('over Lightning a window below its price cap costs a sat, and no more', () => {
+    const dear = { ...quote, amount: msat(1000), money: 'bitcoin' as const }
+    const over = { ...want, money: dear.money, offered: msat(1), cap: msat(2) }
+    expect(refuseQuote(dear, { ...over, invoice: { ...invoice, amount: 1000 } })).toBeUndefined()
+    expect(refuseQuote({ ...dear, amount: msat(1001) }, over)).toBe('above the offered price')
+    expect(refuseQuote({ ...dear, amount: msat(1001) }, { ...over, offered: over.cap })).toBe(
+      'above the price cap',
+    )
+    expect(refuseQuote({ ...dear, money: MONEY }, { ...over, money: MONEY })).toBe('above the offered price')
   })
 
   test('a gift needs no invoice, no money and no time, but everything else', () => {

@@ -14,7 +14,7 @@ import {
   type PartyKey,
   type Sha256Hex,
 } from '../bytes.ts'
-import { parseMoney, priceOf, type Money, type Msat } from '../money/msat.ts'
+import { parseMoney, windowPrice, type Money, type Msat } from '../money/msat.ts'
 import type { SecretKey } from '../nostr/event.ts'
 import { secp } from '../secp.ts'
 import { pieceBytes, piecesOf, type Shape } from '../swarm/merkle.ts'
@@ -175,6 +175,7 @@ export type QuoteRefusal =
   | 'invoice for another hash'
   | 'invoice for another amount'
   | 'invoice expired'
+  | 'invoice that outlives it'
   | 'invoice unreadable'
 
 export type QuoteExpectation = Readonly<{
@@ -195,6 +196,8 @@ export type QuoteExpectation = Readonly<{
 }>
 
 const LONGEST_QUOTE_S = 3600
+/** An invoice is paid late by a slow wallet as long as it lives: not much longer than the buyer waits for its end. */
+const LONGEST_OVERLAP_MS = 60_000
 
 /** Everything a buyer checks before it pays. `undefined`: pay. */
 export function refuseQuote(quote: Quote, want: QuoteExpectation): QuoteRefusal | undefined {
@@ -206,8 +209,10 @@ export function refuseQuote(quote: Quote, want: QuoteExpectation): QuoteRefusal 
   if (quote.mode !== want.mode) return 'in another mode'
   if (quote.cipherRoot !== want.cipherRoot) return 'ciphertext off its root'
   const bytes = windowBytes(want.shape, want.pieces)
-  if (quote.amount > priceOf(bytes, want.offered)) return 'above the offered price'
-  if (quote.amount > priceOf(bytes, want.cap)) return 'above the price cap'
+  // What a seller offers has no bound of its own: above the cap it may be more than an amount can be.
+  if (want.offered < want.cap && quote.amount > windowPrice(bytes, want.offered, quote.money))
+    return 'above the offered price'
+  if (quote.amount > windowPrice(bytes, want.cap, quote.money)) return 'above the price cap'
   if (quote.amount === 0) return undefined
   if (quote.money !== want.money) return 'in other money'
   const nowS = want.nowMs / 1000
@@ -218,6 +223,7 @@ export function refuseQuote(quote: Quote, want: QuoteExpectation): QuoteRefusal 
   if (invoice.paymentHash !== quote.paymentHash) return 'invoice for another hash'
   if (invoice.amount !== quote.amount) return 'invoice for another amount'
   if (invoice.expiresAtMs <= want.nowMs) return 'invoice expired'
+  if (invoice.expiresAtMs > quote.expiry * 1000 + LONGEST_OVERLAP_MS) return 'invoice that outlives it'
   return undefined
 }
 
@@ -287,7 +293,7 @@ export function verifyReceipt(
     )
       return { ok: false, why: 'not of this release' }
     if (quote.buyer !== against.buyer) return { ok: false, why: 'made out to another buyer' }
-    if (quote.amount > priceOf(windowBytes(against.shape, quote.pieces), against.cap))
+    if (quote.amount > windowPrice(windowBytes(against.shape, quote.pieces), against.cap, quote.money))
       return { ok: false, why: 'above the price cap' }
   }
   return { ok: true, quote, hash: toHex(sha256(concat(bytes, sig, preimage))) as Sha256Hex }

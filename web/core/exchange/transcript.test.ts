@@ -81,8 +81,18 @@ describe('fingerprints of session descriptions (RFC 8122)', () => {
   ])('%s is read', (_, sdp) => {
     expect(toHex(fingerprintOf(sdp) as Uint8Array)).toBe(hex.join(''))
   })
+  test('the same one in every medium is read', () => {
+    const line = `a=fingerprint:sha-256 ${hex.join(':')}\r\n`
+    const sdp = `v=0\r\nm=audio 0 UDP/TLS/RTP/SAVPF 111\r\n${line}m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n${line.toUpperCase().replace('A=FINGERPRINT:SHA', 'a=fingerprint:sha')}`
+    expect(toHex(fingerprintOf(sdp) as Uint8Array)).toBe(hex.join(''))
+  })
   test.each([
     ['nothing', ''],
+    [
+      // A browser connects by that of m=application, wherever it stands.
+      'one a medium',
+      `m=audio 0 UDP/TLS/RTP/SAVPF 111\r\na=fingerprint:sha-256 ${hex.join(':')}\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=fingerprint:sha-256 ${hex.toReversed().join(':')}\r\n`,
+    ],
     ['another hash', `a=fingerprint:sha-1 ${hex.slice(0, 20).join(':')}\r\n`],
     ['31 bytes', `a=fingerprint:sha-256 ${hex.slice(1).join(':')}\r\n`],
     ['33 bytes', `a=fingerprint:sha-256 ${hex.join(':')}:00\r\n`],

@@ -43,8 +43,14 @@ export function verifyProof(mine: Side, theirs: Side, root: Sha256Hex, sig: Uint
   return secp.verify(sig, digest(theirs, mine, root), fromHex(theirs.key))
 }
 
-/** `a=fingerprint:sha-256 AB:CD:…` of a session description (RFC 8122); several certificates give the first. */
+/**
+ * `a=fingerprint:sha-256 AB:CD:…` of a session description (RFC 8122), the same in all its media. `undefined` too where they
+ * differ: which of them the transport checks is not ours to know.
+ */
 export function fingerprintOf(sdp: string): Bytes | undefined {
-  const match = /^a=fingerprint:sha-256 ((?:[0-9a-f]{2}:){31}[0-9a-f]{2})\s*$/im.exec(sdp)
-  return match?.[1] === undefined ? undefined : fromHex(match[1].replaceAll(':', '').toLowerCase())
+  const lines = sdp.matchAll(/^a=fingerprint:sha-256 ((?:[0-9a-f]{2}:){31}[0-9a-f]{2})\s*$/gim)
+  const [only, ...others] = new Set(
+    Array.from(lines, ([, hex = '']) => hex.replaceAll(':', '').toLowerCase()),
+  )
+  return only === undefined || others.length > 0 ? undefined : fromHex(only)
 }

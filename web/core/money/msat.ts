@@ -8,6 +8,8 @@ export type Money = 'bitcoin' | 'testnet' | `regtest:${string}` | `sandbox:${str
 
 export const MIB = 1024 * 1024
 export const ZERO = 0 as Msat
+/** Channels carry whole sats. */
+export const LEAST_ON_LIGHTNING = 1000 as Msat
 
 /** @throws RangeError when `value` is not a safe integer >= 0. */
 export function msat(value: number): Msat {
@@ -27,6 +29,14 @@ export function priceOf(bytes: number, perMiB: Msat): Msat {
   if (Number.isSafeInteger(product)) return msat(Math.ceil(product / MIB))
   return msat(Number((BigInt(bytes) * BigInt(perMiB) + BigInt(MIB - 1)) / BigInt(MIB)))
 }
+
+/** The least that a payment can be; play money is exact to the msat. */
+export const leastPayment = (money: Money | undefined): Msat =>
+  money === undefined || money.startsWith('sandbox:') ? ZERO : LEAST_ON_LIGHTNING
+
+/** What a window costs: its price, yet no less than can be paid; nothing where bytes are free. */
+export const windowPrice = (bytes: number, perMiB: Msat, money: Money | undefined): Msat =>
+  perMiB === 0 ? ZERO : msat(Math.max(priceOf(bytes, perMiB), leastPayment(money)))
 
 export const sum = (amounts: Iterable<Msat>): Msat => {
   let total = 0

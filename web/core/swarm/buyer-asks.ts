@@ -2,28 +2,32 @@
  * What the buyer asks for next: sellers in the order of the owner's preference, rarest pieces first, as far as balance,
  * budgets, memory and the risk with each key leave room; and near the end, what a slow seller was asked for again of an idle one.
  */
-import { priceOf, ZERO } from '../money/msat.ts'
+import { windowPrice, ZERO } from '../money/msat.ts'
 import * as books from './buyer-books.ts'
 import type { BuyerEffect } from './buyer-events.ts'
 import { MAX_OPEN, roomFor } from './buyer-limits.ts'
 import { answerMsOf, rateOf, turnMs } from './buyer-meter.ts'
+import { mayAskOf } from './buyer-narrow.ts'
 import {
   freeBytes,
   marketOf,
   QUIET_MS,
   shareOf,
   SLOWEST_BPS,
+  SLOWEST_MS,
   windowSize,
+  worthBytes,
   type Market,
   type Seller,
 } from './buyer-split.ts'
 import { freeOf, type Buyer, type KeyRecord, type Window } from './buyer-state.ts'
 import { pieceBytes } from './merkle.ts'
-import { pick } from './picker.ts'
+import { pick, rarestFree } from './picker.ts'
 
-const SLOWEST_MS = 60_000
 /** How soon a seller that has nothing preferred ones lack is searched again. */
 const SEARCH_MS = 250
+/** How long a seller is given to have enough for a window that is worth its fees. */
+const GATHER_MS = 3000
 /** Another seller must be faster by so much before what was asked of one is asked of it: begun windows cost debt. */
 const FASTER = { unbegun: 2, begun: 4 } as const
 const WORTH_MS = { unbegun: 250, begun: 1000 } as const
@@ -51,6 +55,7 @@ export function ask(buyer: Buyer, nowMs: number): BuyerEffect[] {
 function askOne(buyer: Buyer, market: Market, seller: Seller, nowMs: number): Window | undefined {
   const { peer, of, price } = seller
   if (!seller.ready || peer.open >= MAX_OPEN || freeOf(buyer, peer) === 0) return undefined
+  if (!mayAskOf(buyer, of)) return undefined
   const first = price > 0 && of.settledBytes === 0 && (peer.mode === 'credit' || of.under.payments === 0)
   if (first && of.under.unpaidBytes > 0) return undefined
   const { pieceLength } = buyer.shape
@@ -64,7 +69,31 @@ function askOne(buyer: Buyer, market: Market, seller: Seller, nowMs: number): Wi
   const room = roomFor(buyer, peer, of, price, share, wish)
   if (room.soft < Math.min(wish, freeBytes(buyer)) / 2 && of.under.heldBytes > 0) return undefined
   const limit = Math.min(room.firm, room.soft, wish)
+  if (!first && gathers(buyer, seller, limit, Math.min(wish, worthBytes(buyer, seller)), nowMs))
+    return undefined
   return choose(buyer, market, seller, limit, nowMs)
+}
+
+/**
+ * Whether a seller that has too little yet for a window worth its fees is given time to come by more, or room to come
+ * free: while something else goes on, and not for long.
+ */
+function gathers(buyer: Buyer, { peer, of }: Seller, limit: number, worth: number, nowMs: number): boolean {
+  const { under } = buyer
+  const most = Math.min(limit, freeOf(buyer, peer) * buyer.shape.pieceLength)
+  const goesOn = under.asked + under.promises + under.payments > 0
+  if (!goesOn || most >= Math.min(worth, freeBytes(buyer))) {
+    of.gathersSinceMs = 0
+    return false
+  }
+  if (of.gathersSinceMs === 0) of.gathersSinceMs = nowMs
+  const untilMs = of.gathersSinceMs + GATHER_MS
+  if (nowMs >= untilMs) {
+    of.gathersSinceMs = 0
+    return false
+  }
+  buyer.wakeAtMs = Math.min(buyer.wakeAtMs, untilMs)
+  return true
 }
 
 /**
@@ -147,7 +176,7 @@ function open(buyer: Buyer, seller: Seller, pieces: readonly number[], nowMs: nu
     bytes,
     mode: price === 0 ? 'free' : peer.mode,
     source: peer.source,
-    amount: priceOf(bytes, price),
+    amount: windowPrice(bytes, price, buyer.money),
     fees: ZERO,
     state: 'asked',
     paymentHash: '',
@@ -170,6 +199,25 @@ function open(buyer: Buyer, seller: Seller, pieces: readonly number[], nowMs: nu
   books.begin(buyer, window)
   for (const piece of pieces) books.assign(buyer, piece, window.id)
   return window
+}
+
+/**
+ * Among buyers that sell on, whoever has everything is for first copies: a piece that it was asked for and has not begun
+ * to send is left to a peer that has come by it meanwhile, while there are pieces that fewer have.
+ */
+export function leaveToOthers(buyer: Buyer, pieces: readonly number[]): BuyerEffect[] {
+  if (!buyer.policy.resells) return []
+  const effects: BuyerEffect[] = []
+  for (const piece of pieces) {
+    const window = buyer.windows.get(buyer.assigned[piece] ?? 0)
+    if (window === undefined || window.state !== 'asked' || window.received > 0 || window.takesOver) continue
+    if (window.mode === 'credit' || buyer.peers.get(window.peer)?.all !== true) continue
+    const rarer = rarestFree(buyer.picker)
+    const { holders } = buyer.picker
+    if (window.pieces.every((one) => (holders[one] ?? 0) > rarer))
+      effects.push(...books.giveUp(buyer, window))
+  }
+  return effects
 }
 
 /**

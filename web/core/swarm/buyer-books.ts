@@ -214,6 +214,16 @@ export function noteHaves(buyer: Buyer, peer: BuyerPeer, pieces: readonly number
   return before === 0 && buyer.picker.free > 0
 }
 
+/** Somebody is about to have these: they count as that much less rare, once a peer that says so. */
+export function noteSending(buyer: Buyer, peer: BuyerPeer, pieces: readonly number[]): void {
+  peer.sending ??= new Uint8Array(buyer.have.length)
+  for (const piece of pieces) {
+    if (piece >= buyer.have.length || peer.sending[piece] === 1) continue
+    peer.sending[piece] = 1
+    picker.count(buyer.picker, piece, 1)
+  }
+}
+
 /** The peer lacks pieces that it said it had. */
 export function noteLacks(buyer: Buyer, peer: BuyerPeer, pieces: readonly number[]): void {
   if (peer.all) {
@@ -239,6 +249,9 @@ export function forgetPeer(buyer: Buyer, peer: BuyerPeer): void {
   if (!peer.all)
     for (let piece = 0; piece < peer.has.length; piece++)
       if (peer.has[piece] === 1) picker.count(buyer.picker, piece, -1)
+  peer.sending?.forEach((sends, piece) => {
+    if (sends === 1) picker.count(buyer.picker, piece, -1)
+  })
   forgetKeys(buyer, peer)
 }
 
@@ -251,7 +264,13 @@ function forgetKeys(buyer: Buyer, gone: BuyerPeer): void {
     return true
   }
   const of = buyer.keys.get(gone.key)
-  if (of?.windows === 0 && of.stalls === 0 && of.dropped === undefined && idle(gone.key))
+  if (
+    of?.windows === 0 &&
+    of.stalls === 0 &&
+    of.lateLocks === 0 &&
+    of.dropped === undefined &&
+    idle(gone.key)
+  )
     buyer.keys.delete(gone.key)
   for (const [key, old] of buyer.keys) {
     if (buyer.keys.size <= MAX_KEYS) return

@@ -18,8 +18,12 @@ export type BuyerEvent =
       source?: Source
       /** Unless said otherwise `free` for a gift or price 0, else `atomic`. */
       mode?: Mode
+      /** When its offer expires; never unless said. */
+      offerUntilMs?: number
     }
   | { tag: 'has'; peer: PeerId; pieces: readonly number[] }
+  /** A seller that has everything sends these to somebody else, for the first time. */
+  | { tag: 'sending'; peer: PeerId; pieces: readonly number[] }
   | { tag: 'left'; peer: PeerId }
   | { tag: 'refused'; window: WindowId; code: RefusalCode }
   /** `bytes`: received of this window so far, all together. */
@@ -28,7 +32,8 @@ export type BuyerEvent =
   | { tag: 'quoted'; window: WindowId; amount: Msat; paymentHash: string; expiresAtMs: number }
   /** The peer sent what no honest one sends, before a sat was paid. */
   | { tag: 'spoilt'; window: WindowId; why: string }
-  | { tag: 'settled'; window: WindowId; fees: Msat }
+  /** Without `fees` where the secret came before the wallet's answer: told once more with them, be the window open or done. */
+  | { tag: 'settled'; window: WindowId; fees?: Msat }
   /** Final: nothing went out. */
   | { tag: 'pay-failed'; window: WindowId; code: string }
   | { tag: 'pay-unknown'; window: WindowId }
@@ -38,6 +43,8 @@ export type BuyerEvent =
   | { tag: 'wallet'; money: Money; balance: Msat }
   /** Sums from before a restart: paid for, taken by keys that cheated, and the bytes that were paid for. */
   | { tag: 'resumed'; paid: Msat; fees: Msat; lost: Msat; bytes?: number }
+  /** What a payment from before a restart cost: the wallet had not named it when it was written down. */
+  | { tag: 'fees-named'; key: PartyKey; amount: Msat; fees: Msat }
   /** A purchase from before a restart: handed to the wallet, outcome not known. */
   | { tag: 'restored'; window: RestoredWindow }
   | { tag: 'banned'; key: PartyKey; why: string }

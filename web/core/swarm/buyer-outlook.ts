@@ -1,9 +1,9 @@
 /** Why nothing moves, for people: what a download waits for. */
-import { msat, priceOf, type Money, type Msat } from '../money/msat.ts'
+import { msat, windowPrice, type Money, type Msat } from '../money/msat.ts'
 import { withWallet } from './buyer-books.ts'
+import { budgetAfter, smallestMissing } from './buyer-limits.ts'
 import { usable, type Blocked } from './buyer-split.ts'
 import { wantsOf, type Buyer } from './buyer-state.ts'
-import { pieceBytes } from './merkle.ts'
 
 /** How long a seller that is busy is left alone at most. */
 export const BUSY_REST_MS = 1_000
@@ -54,15 +54,9 @@ export function outlook(buyer: Buyer, nowMs: number): Outlook {
   }
   const { under, policy } = buyer
   const next = smallestMissing(buyer)
-  if (buyer.paid + buyer.fees + under.locked + priceOf(next, cheapest) > policy.budget)
-    return { tag: 'budget', of: 'sats' }
+  if (budgetAfter(buyer, windowPrice(next, cheapest, buyer.money)) < 0) return { tag: 'budget', of: 'sats' }
   if (buyer.paidBytes + under.lockedBytes + next > policy.budgetBytes) return { tag: 'budget', of: 'bytes' }
-  const rest = priceOf(buyer.missingBytes, cheapest)
+  const rest = windowPrice(buyer.missingBytes, cheapest, buyer.money)
   if (rest > (buyer.balance ?? 0)) return { tag: 'funds', need: msat(rest - (buyer.balance ?? 0)) }
   return { tag: 'unproven' }
-}
-
-function smallestMissing(buyer: Buyer): number {
-  const last = buyer.have.length - 1
-  return buyer.have[last] === 0 ? pieceBytes(buyer.shape, last) : buyer.shape.pieceLength
 }

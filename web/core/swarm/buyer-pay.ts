@@ -1,12 +1,15 @@
 /** From the quote to the end of a window: paying, what becomes of a payment, and opening. */
-import { msat } from '../money/msat.ts'
+import type { PartyKey } from '../bytes.ts'
+import { msat, ZERO, type Msat } from '../money/msat.ts'
 import * as books from './buyer-books.ts'
 import type { BuyerEffect, BuyerEvent } from './buyer-events.ts'
-import { mayStake, paymentSlots, SELLER_ROOM } from './buyer-limits.ts'
+import { learnFee } from './buyer-fees.ts'
+import { budgetAfter, mayStake, paymentSlots, SELLER_ROOM } from './buyer-limits.ts'
 import { complete, timeOpening, timePayment } from './buyer-meter.ts'
+import { wentWell } from './buyer-narrow.ts'
 import { record, type Buyer, type Window, type WindowId, type WindowState } from './buyer-state.ts'
 import { BUSY_REST_MS } from './buyer-outlook.ts'
-import { ban, lapses, lookUpAfter, REST_MS, strike } from './buyer-tick.ts'
+import { ban, blame, lapses, lookUpAfter, REST_MS, restAfterLock } from './buyer-tick.ts'
 
 /** Why a proven cheat is dropped. */
 export const FRAUD = 'fraud: sold a block that is not the release’s'
@@ -32,6 +35,8 @@ export function quoted(buyer: Buyer, event: Of<'quoted'>, nowMs: number): BuyerE
   if (window === undefined) return []
   complete(buyer, window, nowMs)
   if (amount > window.amount) return dearer(buyer, window, nowMs)
+  if (amount > 0 && window.mode === 'atomic' && lapses({ quoteExpiresAtMs }, nowMs))
+    return notPayable(buyer, window, nowMs)
   const peer = buyer.peers.get(window.peer)
   if (peer !== undefined) peer.refusals = 0
   // A gift's secret comes by itself; until then it waits like a payment that costs nothing.
@@ -46,11 +51,18 @@ function dearer(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
   if (peer !== undefined) {
     peer.gift = false
     if (peer.mode === 'free') peer.mode = 'atomic'
-    peer.restUntilMs = nowMs + BUSY_REST_MS
   }
   // Pieces that came in the clear are here, whatever is asked for them.
   if (window.mode === 'credit') books.storeAll(buyer, window)
-  return books.giveUp(buyer, window)
+  return notPayable(buyer, window, nowMs)
+}
+
+/** It came with a quote that cannot be paid: an honest seller's next one can. */
+function notPayable(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
+  const peer = buyer.peers.get(window.peer)
+  if (peer !== undefined) peer.restUntilMs = nowMs + BUSY_REST_MS
+  const effects = books.giveUp(buyer, window)
+  return [...effects, ...blame(buyer, window, 'sent quotes that cannot be paid again and again', nowMs)]
 }
 
 /** Pays what is held, as far as budgets, balance and payment slots go. */
@@ -65,7 +77,7 @@ export function payHeld(buyer: Buyer, nowMs: number): BuyerEffect[] {
     // A debt is paid whatever the budgets say by now: the goods are here.
     if (!books.isDebt(window)) {
       if (!mayStake(buyer, window.key, window.amount, nowMs)) continue
-      if (buyer.paid + buyer.fees + under.locked + window.amount > policy.budget) continue
+      if (budgetAfter(buyer, window.amount) < 0) continue
       if (buyer.paidBytes + under.lockedBytes + window.bytes > policy.budgetBytes) continue
     }
     const of = record(buyer, window.key, nowMs)
@@ -80,14 +92,55 @@ export function payHeld(buyer: Buyer, nowMs: number): BuyerEffect[] {
 
 export function settled(buyer: Buyer, event: Of<'settled'>, nowMs: number): BuyerEffect[] {
   const window = buyer.windows.get(event.window)
-  if (window === undefined || !awaitsSecret(window)) return []
+  if (window === undefined || !awaitsSecret(window)) return nameFees(buyer, event)
+  const fees = event.fees ?? ZERO
   if (books.withWallet(window) && !window.restored) timePayment(buyer, window, nowMs)
   record(buyer, window.key, nowMs).paysSinceMs = nowMs
-  books.enter(buyer, window, 'opening', { paidAtMs: nowMs, fees: event.fees })
+  books.enter(buyer, window, 'opening', { paidAtMs: nowMs, fees })
   buyer.paid = msat(buyer.paid + window.amount)
-  buyer.fees = msat(buyer.fees + event.fees)
-  if (window.amount > 0) buyer.paidBytes += window.bytes
+  buyer.fees = msat(buyer.fees + fees)
+  if (window.amount > 0) {
+    buyer.paidBytes += window.bytes
+    if (event.fees === undefined) buyer.feesOpen.set(window.id, window.amount)
+    else learnFees(buyer, window.key, window.amount, fees)
+  }
   return [{ tag: 'open', window: window.id }]
+}
+
+/** The secret was here first: now the wallet says what the payment cost. */
+function nameFees(buyer: Buyer, { window: id, fees }: Of<'settled'>): BuyerEffect[] {
+  const amount = buyer.feesOpen.get(id)
+  if (amount === undefined || fees === undefined) return []
+  buyer.feesOpen.delete(id)
+  buyer.fees = msat(buyer.fees + fees)
+  const window = buyer.windows.get(id)
+  if (window !== undefined) window.fees = fees
+  const done = buyer.bought.findLast((one) => one.id === id)
+  learnFees(buyer, (window ?? done)?.key, amount, fees)
+  if (done === undefined || window !== undefined) return []
+  done.fees = fees
+  const of = buyer.keys.get(done.key)
+  if (of !== undefined) of.fees = msat(of.fees + fees)
+  return []
+}
+
+/** The same, of before a restart. */
+export function feesNamed(buyer: Buyer, { key, amount, fees }: Of<'fees-named'>): void {
+  buyer.fees = msat(buyer.fees + fees)
+  learnFees(buyer, key, amount, fees)
+}
+
+function learnFees(
+  { feePace, feeRecord, keys }: Buyer,
+  key: PartyKey | undefined,
+  amount: Msat,
+  fees: Msat,
+): void {
+  const of = key === undefined ? undefined : keys.get(key)
+  if (of !== undefined) learnFee(of.feeRecord, amount, fees)
+  learnFee(feeRecord, amount, fees)
+  feePace.most = Math.max(feePace.most, fees)
+  feePace.rate = Math.max(feePace.rate, fees / amount)
 }
 
 const awaitsSecret = (window: Window): boolean =>
@@ -97,10 +150,11 @@ export function payFailed(buyer: Buyer, event: Of<'pay-failed'>, nowMs: number):
   const window = buyer.windows.get(event.window)
   if (window === undefined || !books.withWallet(window)) return []
   books.unstake(buyer, window)
+  if (!window.restored) buyer.balance = msat((buyer.balance ?? 0) + window.amount)
   const debt = books.isDebt(window)
   if (!debt && window.elsewhere) {
-    const effects = books.giveUp(buyer, window)
-    return [...effects, ...strike(buyer, window.key, 'let locks run out again and again', nowMs)]
+    restAfterLock(buyer, window.key, nowMs)
+    return books.giveUp(buyer, window)
   }
   if (!debt && buyer.keys.get(window.key)?.dropped !== undefined) return books.giveUp(buyer, window)
   if (event.code === 'insufficient-balance' || event.code === 'quota-exceeded') {
@@ -181,6 +235,8 @@ export function opened(buyer: Buyer, event: Of<'opened'>, nowMs: number): BuyerE
   }
   books.unstake(buyer, window)
   of.stalls = 0
+  wentWell(buyer)
+  if (!window.elsewhere) of.lateLocks = 0
   // Only sats make a key trusted: a gift costs its giver nothing.
   if (window.amount > 0) of.settledBytes += window.bytes
   of.pieces += window.pieces.length

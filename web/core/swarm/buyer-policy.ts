@@ -32,8 +32,8 @@ export type BuyerPolicy = Readonly<{
   budget: Msat
   /** At stake with one key that has settled. */
   riskBudget: Msat
-  /** At stake with all keys together that have not, for this release; what they keep stays spent. */
-  unprovenBudget: Msat
+  /** At stake with all keys together that have not, for this release; what they keep stays spent. Unless set, the price of four pieces. */
+  unprovenBudget: Msat | undefined
   /** A payment locked longer than this lets its pieces be bought elsewhere. */
   lockedTimeoutMs: number
   approved: readonly PartyKey[]

@@ -11,12 +11,15 @@
  *
  * Size: while much is missing a window takes about `WINDOW_MS` of the seller's rate, from 1 to 8 MiB; towards the end a
  * fourth of the seller's fair share of what is left, so that all end together. Who sells on takes a second of the seller's
- * rate, be it one piece: what is not paid for yet cannot be sold, and idle uplinks cost a swarm more than payments do. Where payments are slow it is at least what keeps rate ×
- * payment time in `FLIGHTS` windows: when payments queue up in the wallet, windows grow rather than become more.
+ * rate, be it one piece: what is not paid for yet cannot be sold, and idle uplinks cost a swarm more than payments do.
+ * Where payments are slow it is at least what keeps rate × payment time in `FLIGHTS` windows: when payments queue up in
+ * the wallet, windows grow rather than become more. It is also at least what the least payment buys, and what keeps fees
+ * to a twentieth of the price (`buyer-fees.ts`). The budgets, the seller's patience and what the line brings in a minute bound all of it.
  */
-import { MIB, ZERO, type Money, type Msat } from '../money/msat.ts'
+import { leastPayment, MIB, windowPrice, ZERO, type Money, type Msat } from '../money/msat.ts'
 import { MAX_WINDOW_BYTES } from '../exchange/quote.ts'
-import { paymentSlots, stakeLimit, stakeToCome } from './buyer-limits.ts'
+import { leastWorthPaying } from './buyer-fees.ts'
+import { paymentSlots, smallestMissing, stakeLimit, stakeToCome, unprovenBudget } from './buyer-limits.ts'
 import { answerMsOf, rateOf, turnMs } from './buyer-meter.ts'
 import { record, wantsOf, type Buyer, type BuyerPeer, type KeyRecord } from './buyer-state.ts'
 
@@ -34,6 +37,8 @@ const HEAD_ROOM = 1.1
 export const QUIET_MS = 3000
 /** A line that brings less does not count as one. */
 export const SLOWEST_BPS = 64 * 1024
+/** A window has so long, and its share of that line. */
+export const SLOWEST_MS = 60_000
 /** When no seller has brought anything for so long, a mirror may. */
 export const MIRROR_AFTER_MS = 30_000
 
@@ -53,6 +58,7 @@ export function mirrorServes(buyer: Buyer, nowMs: number): boolean {
 export function usable(buyer: Buyer, peer: BuyerPeer, nowMs: number): Msat | Blocked {
   if (buyer.keys.get(peer.key)?.dropped !== undefined) return { why: 'nobody' }
   if (peer.source === 'mirror' && !mirrorServes(buyer, nowMs)) return { why: 'nobody' }
+  if (peer.offerUntilMs <= nowMs) return { why: 'nobody' }
   if (peer.gift || peer.mode === 'free') return ZERO
   if (buyer.money === undefined || peer.money !== buyer.money) return { why: 'money', offered: peer.money }
   if (peer.price > buyer.policy.priceCap) return { why: 'price', lowest: peer.price }
@@ -127,7 +133,8 @@ function isMoving(
   if (of.under.payments > 0 && nowMs - of.paysSinceMs > 3 * turnMs(buyer) + QUIET_MS) return false
   if (of.settledBytes > 0 || peer.mode === 'credit') return stakeLimit(buyer, peer.key, of) > 0
   const approved = buyer.policy.approved.includes(peer.key)
-  return approved || of.atStake > 0 || buyer.unprovenSpent < buyer.policy.unprovenBudget
+  const least = windowPrice(smallestMissing(buyer), price, buyer.money)
+  return approved || of.atStake > 0 || buyer.unprovenSpent + least <= unprovenBudget(buyer)
 }
 
 /** Puts dearer sellers behind cheaper ones. `sellers` is in order of price. */
@@ -160,6 +167,15 @@ export const shareOf = (market: Market, seller: Seller): number =>
 export const freeBytes = (buyer: Buyer): number =>
   Math.min(buyer.missingBytes, buyer.picker.free * buyer.shape.pieceLength)
 
+/** The least that a window should have so that fees stay a small part of its price, in whole pieces. */
+export function worthBytes(buyer: Buyer, { peer, of, price }: Seller): number {
+  if (price === 0 || peer.mode !== 'atomic') return 0
+  const { pieceLength } = buyer.shape
+  const fees = of.feeRecord.payments > 0 ? of.feeRecord : buyer.feeRecord
+  const worth = Math.max(leastPayment(buyer.money), leastWorthPaying(fees))
+  return Math.ceil(((worth / price) * MIB) / pieceLength) * pieceLength
+}
+
 /** The size that the next window should have, in bytes, before any limit. */
 export function windowSize(buyer: Buyer, market: Market, seller: Seller): number {
   const { peer, of, price, rate } = seller
@@ -177,11 +193,13 @@ export function windowSize(buyer: Buyer, market: Market, seller: Seller): number
     const flight = rate * (turnMs(buyer) + answerMsOf(of)) * HEAD_ROOM
     const flights = Math.max(1, Math.min(FLIGHTS, paymentSlots(buyer) / Math.max(1, market.moving)))
     const least = Math.ceil(flight / flights / pieceLength) * pieceLength
-    size = Math.max(size, least)
+    size = Math.max(size, least, worthBytes(buyer, seller))
     // In a seller's patience there is room for the payments, a window that comes in, one queued and one it has not booked.
     const within = Math.max((peer.roomBytes - flight) / 3, peer.roomBytes / 7)
     const risked = (stakeToCome(buyer, peer.key, of) / price) * MIB
     size = Math.min(size, within, Math.max(SMALLEST, risked / 3), risked)
   }
+  // What would not be here in its time would be given up, and asked for again without end.
+  if (rate > 0) size = Math.min(size, rate * SLOWEST_MS)
   return Math.max(pieceLength, Math.min(size, largest))
 }

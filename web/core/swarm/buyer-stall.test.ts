@@ -77,6 +77,43 @@ test('a seller that drips is as silent as one that says nothing', () => {
   expect(buyer.windows.has(first ?? 0)).toBe(false)
 })
 
+/** Four sellers of a device whose line takes half a minute to bring a message of each. */
+function crowded(): { buyer: buyers.Buyer; peers: readonly string[] } {
+  const { buyer } = trading()
+  const peers = ['a', 'b', 'c', 'd']
+  for (const peer of peers) {
+    const offer = { price: msat(1000), gift: false, money: MONEY, maxWindowBytes: 4 * MIB }
+    buyers.step(buyer, { tag: 'joined', peer, key: peer.repeat(64) as PartyKey, ...offer }, 1000)
+    const pieces = Array.from({ length: 256 }, (_, i) => i)
+    buyers.step(buyer, { tag: 'has', peer, pieces }, 1000)
+  }
+  return { buyer, peers }
+}
+const droppedOf = (buyer: buyers.Buyer): number =>
+  [...buyer.keys.values()].filter(({ dropped }) => dropped !== undefined).length
+
+test('sellers that fall silent together are not blamed: half as many are asked, until one has the line', () => {
+  const { buyer, peers } = crowded()
+  expect(asked(buyer)).toBe(peers.length)
+  buyers.step(buyer, { tag: 'tick' }, 17_000)
+  expect(asked(buyer)).toBe(2)
+  buyers.step(buyer, { tag: 'tick' }, 33_000)
+  expect(asked(buyer)).toBe(1)
+  expect([...buyer.keys.values()].map(({ stalls }) => stalls)).toEqual([0, 0, 0, 0])
+  // Alone and silent it is to blame, as ever; so is each of the others in its turn.
+  for (let nowMs = 34_000; nowMs < 600_000; nowMs += 1000) buyers.step(buyer, { tag: 'tick' }, nowMs)
+  expect(droppedOf(buyer)).toBe(peers.length)
+})
+
+test('where one was fast, those that fall silent are to blame', () => {
+  const { buyer } = crowded()
+  const [first] = buyer.windows.keys()
+  for (const [i, bytes] of [MIB / 16, MIB / 8, MIB / 4].entries())
+    buyers.step(buyer, { tag: 'progress', window: first ?? 0, bytes }, 2000 + 100 * i)
+  buyers.step(buyer, { tag: 'tick' }, 17_000)
+  expect([...buyer.keys.values()].map(({ stalls }) => stalls)).toEqual([0, 1, 1, 1])
+})
+
 test('a wallet that refuses is left alone: the quote is held, nothing more is asked for', () => {
   const { buyer, join } = trading()
   join('p', 1000)
@@ -90,9 +127,12 @@ test('a wallet that refuses is left alone: the quote is held, nothing more is as
   } as const
   const pays = (event: buyers.BuyerEvent, nowMs: number) =>
     buyers.step(buyer, event, nowMs).filter(({ tag }) => tag === 'pay').length
+  const { balance } = buyer
   expect(pays(quoted, 2000)).toBe(1)
+  expect(buyer.balance).toBe((balance ?? 0) - 250)
   const refused = { tag: 'pay-failed', window: first ?? 0, code: 'unauthorized' } as const
   expect(buyers.step(buyer, refused, 3000)).toEqual([])
+  expect(buyer.balance).toBe(balance)
   expect(buyers.step(buyer, { tag: 'tick' }, 10_000)).toEqual([])
   expect(pays({ tag: 'tick' }, 40_000)).toBe(1)
 })
@@ -121,24 +161,41 @@ test('cheats of keys that had settled count in what strangers may take', () => {
   expect(buyer.unprovenSpent).toBeGreaterThanOrEqual(buyer.lost)
 })
 
-test('a seller that three times lets a lock run out and come back is left for good', () => {
+test('a seller that three times lets a lock run out rests, longer each time, until one settles in time', () => {
   const { buyer, join } = trading()
-  for (const [i, nowMs] of [1000, 1_000_000, 2_000_000].entries()) {
-    const peer = `life ${i}`
+  const asked = () => [...buyer.windows.values()].find(({ state }) => state === 'asked')
+  let nowMs = 1000
+  /** The next window is quoted and paid. */
+  const pay = (): number => {
+    const id = asked()?.id ?? 0
+    const quote = { amount: msat(250), paymentHash: `h${nowMs}`, expiresAtMs: nowMs + 100_000 }
+    const effects = buyers.step(buyer, { tag: 'quoted', window: id, ...quote }, nowMs)
+    expect(effects).toContainEqual({ tag: 'pay', window: id })
+    return id
+  }
+  const letRunOut = (peer: string): void => {
     join(peer, nowMs)
-    const window = [...buyer.windows.values()].find(({ state }) => state === 'asked')
-    const id = window?.id ?? 0
-    const quote = { amount: msat(250), paymentHash: `h${i}`, expiresAtMs: nowMs + 100_000 }
-    expect(buyers.step(buyer, { tag: 'quoted', window: id, ...quote }, nowMs)).toContainEqual({
-      tag: 'pay',
-      window: id,
-    })
+    const id = pay()
     buyers.step(buyer, { tag: 'tick' }, nowMs + 61_000)
     buyers.step(buyer, { tag: 'left', peer }, nowMs + 61_000)
-    expect(buyer.keys.get(SELLER)?.dropped).toBeUndefined()
-    buyers.step(buyer, { tag: 'pay-failed', window: id, code: 'payment-failed' }, nowMs + 600_000)
+    nowMs += 600_000
+    buyers.step(buyer, { tag: 'pay-failed', window: id, code: 'payment-failed' }, nowMs)
   }
-  expect(buyer.keys.get(SELLER)?.dropped).toBe('let locks run out again and again')
+  for (const life of ['1', '2', '3']) letRunOut(life)
+  for (const restMs of [600_000, 1_200_000, 2_400_000, 3_600_000, 3_600_000]) {
+    join('early', nowMs + restMs - 1)
+    expect(asked()).toBeUndefined()
+    buyers.step(buyer, { tag: 'left', peer: 'early' }, nowMs + restMs - 1)
+    nowMs += restMs
+    letRunOut(`after ${restMs}`)
+  }
+  nowMs += 3_600_000
+  join('well again', nowMs)
+  const id = pay()
+  buyers.step(buyer, { tag: 'settled', window: id, fees: msat(0) }, nowMs + 1000)
+  buyers.step(buyer, { tag: 'opened', window: id, cheated: false }, nowMs + 1000)
+  expect(buyer.keys.get(SELLER)).toMatchObject({ lateLocks: 0 })
+  expect(buyer.keys.get(SELLER)?.dropped).toBeUndefined()
 })
 
 test('an invoice that is handed in again has its time to settle anew', () => {

@@ -4,6 +4,7 @@
  */
 import type { PartyKey } from '../bytes.ts'
 import { ZERO, type Money, type Msat } from '../money/msat.ts'
+import { noFees, type FeeRecord } from './buyer-fees.ts'
 import type { BuyerPolicy, Mode, Source } from './buyer-policy.ts'
 import { piecesOf, type Shape } from './merkle.ts'
 import { openPicker, type Picker } from './picker.ts'
@@ -38,6 +39,8 @@ export type BuyerPeer = {
   /** Unverified haves of the peer, one byte a piece; how many, and how many of those are missing, and free. */
   readonly has: Uint8Array
   hasCount: number
+  /** Pieces that it said it is sending to others, one byte a piece; `undefined`: none yet. */
+  sending: Uint8Array | undefined
   wants: number
   free: number
   /** It has every piece: `wants` and `free` are then those of the buyer. */
@@ -57,6 +60,8 @@ export type BuyerPeer = {
   searchAtMs: number
   /** Asks nothing of it before this time. */
   restUntilMs: number
+  /** Its offer is passed over from this time on. */
+  offerUntilMs: number
 }
 
 export type KeyRecord = {
@@ -71,15 +76,22 @@ export type KeyRecord = {
   readonly under: UnderWay
   /** Bytes that came, and the time that they took while some were waited for. */
   readonly meter: { bytes: number; ms: number; atMs: number }
+  /** What its payments cost on top, since the start. */
+  readonly feeRecord: FeeRecord
+  /** Since when it has too little for a window that is worth its fees; 0: it has enough. */
+  gathersSinceMs: number
   /** From a request to its first byte, when nothing else was waited for. */
   answerMs: number
   /** When it last sent anything; since when bytes are waited for; since when a payment to it has not settled. */
   heardAtMs: number
   waitsSinceMs: number
   paysSinceMs: number
-  /** How often it fell silent without delivering in between, and when it last did. */
+  /** How often it fell silent, or could not be paid, without delivering in between, and when it last did. */
   stalls: number
   stalledAtMs: number
+  /** Locks that it let run out, with none settled in time between; and until when nothing is asked of it for that. */
+  lateLocks: number
+  restUntilMs: number
   firstAtMs: number
   lastAtMs: number
   /** Never again, and why. */
@@ -163,10 +175,18 @@ export type Buyer = {
   balance: Msat | undefined
   /** The wallet refuses for reasons of its own: nothing is asked for or paid before this time. */
   walletRestsUntilMs: number
+  /** How many sellers are asked at once, since when, and how many windows went well since (`buyer-narrow.ts`). */
+  readonly narrow: { atOnce: number; sinceMs: number; well: number }
   /** How long the wallet takes from being asked to the preimage, its spread, and opening after it; 0: not known. */
   readonly pace: { paymentMs: number; spreadMs: number; openingMs: number }
   paid: Msat
   fees: Msat
+  /** Settled payments whose fees the wallet has not named yet, and their amounts. */
+  readonly feesOpen: Map<WindowId, Msat>
+  /** The highest fee so far, and the highest share of an amount. */
+  readonly feePace: { most: number; rate: number }
+  /** What payments to all keys cost on top: expected of a key that none was made to. */
+  readonly feeRecord: FeeRecord
   paidBytes: number
   unprovenSpent: Msat
   /** The part of it that cheats have. */
@@ -218,9 +238,13 @@ export function openBuyer(shape: Shape, policy: BuyerPolicy, seed: number): Buye
     nextWindow: 1,
     balance: undefined,
     walletRestsUntilMs: 0,
+    narrow: { atOnce: Number.POSITIVE_INFINITY, sinceMs: 0, well: 0 },
     pace: { paymentMs: 0, spreadMs: 0, openingMs: 0 },
     paid: ZERO,
     fees: ZERO,
+    feesOpen: new Map(),
+    feePace: { most: 0, rate: 0 },
+    feeRecord: noFees(),
     paidBytes: 0,
     unprovenSpent: ZERO,
     lost: ZERO,
@@ -245,12 +269,16 @@ export function record(buyer: Buyer, key: PartyKey, nowMs: number): KeyRecord {
       atStake: ZERO,
       under: nothingUnderWay(),
       meter: { bytes: 0, ms: 0, atMs: 0 },
+      feeRecord: noFees(),
+      gathersSinceMs: 0,
       answerMs: 0,
       heardAtMs: 0,
       waitsSinceMs: 0,
       paysSinceMs: 0,
       stalls: 0,
       stalledAtMs: 0,
+      lateLocks: 0,
+      restUntilMs: 0,
       firstAtMs: nowMs,
       lastAtMs: nowMs,
     }

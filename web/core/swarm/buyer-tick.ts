@@ -2,17 +2,22 @@
 import type { PartyKey } from '../bytes.ts'
 import * as books from './buyer-books.ts'
 import type { BuyerEffect } from './buyer-events.ts'
+import { SLOWEST_MS } from './buyer-split.ts'
+import { askFewer, isFast, mayBeNarrow, patienceFrom } from './buyer-narrow.ts'
 import { record, type Buyer, type Window } from './buyer-state.ts'
 
 const STALL_MS = 15_000
 export const REST_MS = 30_000
-/** A key that falls silent, or lets a lock come back late, so often and asked anew each time is left for good. A crash stalls all its windows at once. */
+/** A key that falls silent so often and asked anew each time is left for good. A crash stalls all its windows at once. */
 const MAX_STALLS = 3
+/** After so many locks that ran out it rests. */
+const MAX_LATE_LOCKS = 3
+const LOCK_REST_MS = { first: 600_000, most: 3_600_000 }
 const MAX_LOOKUP_MS = 30_000
 /** A quote that is about to lapse is not paid. */
 const EXPIRY_MARGIN_MS = 3_000
 
-export const lapses = (window: Window, nowMs: number): boolean =>
+export const lapses = (window: Pick<Window, 'quoteExpiresAtMs'>, nowMs: number): boolean =>
   window.quoteExpiresAtMs - EXPIRY_MARGIN_MS <= nowMs
 
 export const lookUpAfter = (window: Window): number =>
@@ -48,23 +53,42 @@ function stall(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
     window.received === window.bytes
       ? window.progressAtMs
       : Math.max(window.progressAtMs, of.heardAtMs, of.waitsSinceMs)
-  if (nowMs - heardAtMs <= STALL_MS && nowMs <= window.dueAtMs) return []
+  const fromMs = patienceFrom(buyer, window)
+  const dueAtMs = Math.max(window.dueAtMs, fromMs + SLOWEST_MS)
+  const silent = nowMs - Math.max(heardAtMs, fromMs) > STALL_MS
+  if (!silent && nowMs <= dueAtMs) return []
+  if (mayBeNarrow(buyer, of)) return askFewer(buyer, nowMs)
   const peer = buyer.peers.get(window.peer)
   if (peer !== undefined) peer.restUntilMs = nowMs + REST_MS
   const effects = books.giveUp(buyer, window)
-  if (window.requestedAtMs < of.stalledAtMs) return effects
-  of.stalledAtMs = nowMs
-  return [...effects, ...strike(buyer, window.key, 'let its windows stall again and again', nowMs)]
+  // Slow, and nobody ever was fast: it may be crowded, or our line as slow.
+  if (!silent && !isFast(buyer)) return effects
+  return [...effects, ...blame(buyer, window, 'let its windows stall again and again', nowMs)]
 }
 
-/** The key has kept this buyer waiting for nothing once more. */
-export function strike(buyer: Buyer, key: PartyKey, why: string, nowMs: number): BuyerEffect[] {
-  return ++record(buyer, key, nowMs).stalls >= MAX_STALLS ? ban(buyer, key, why, nowMs) : []
+/** A strike for a window that came to nothing by its seller's doing; those that were asked for before the last one count with it. */
+export function blame(buyer: Buyer, window: Window, why: string, nowMs: number): BuyerEffect[] {
+  const of = record(buyer, window.key, nowMs)
+  if (window.requestedAtMs < of.stalledAtMs) return []
+  of.stalledAtMs = nowMs
+  return ++of.stalls >= MAX_STALLS ? ban(buyer, window.key, why, nowMs) : []
+}
+
+/** A lock came back after its time. A slow wallet does that, and may be well again later: longer rests, and no end. */
+export function restAfterLock(buyer: Buyer, key: PartyKey, nowMs: number): void {
+  const of = record(buyer, key, nowMs)
+  const beyond = ++of.lateLocks - MAX_LATE_LOCKS
+  if (beyond < 0) return
+  of.restUntilMs = nowMs + Math.min(LOCK_REST_MS.most, LOCK_REST_MS.first * 2 ** beyond)
+  for (const peer of buyer.peers.values())
+    if (peer.key === key) peer.restUntilMs = Math.max(peer.restUntilMs, of.restUntilMs)
 }
 
 function lapse(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
-  const gift = window.amount === 0 && nowMs - window.progressAtMs > STALL_MS
-  return gift || lapses(window, nowMs) ? books.giveUp(buyer, window) : []
+  if (lapses(window, nowMs)) return books.giveUp(buyer, window)
+  if (window.amount > 0 || nowMs - window.progressAtMs <= STALL_MS) return []
+  const effects = books.giveUp(buyer, window)
+  return [...effects, ...blame(buyer, window, 'gave pieces without their secret again and again', nowMs)]
 }
 
 /** A debt is not forgotten with its invoice. */

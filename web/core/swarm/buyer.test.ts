@@ -270,7 +270,7 @@ class World {
       expect(
         atStake(open.filter((at) => at.unproven)) + atStake(lost) + amount,
         'the budget for all keys that have not settled',
-      ).toBeLessThanOrEqual(this.policy.unprovenBudget)
+      ).toBeLessThanOrEqual(this.policy.unprovenBudget ?? 0)
     }
     const spent = this.payments.filter((at) => at.state !== 'failed')
     const fees = spent.filter((at) => at.heardAtMs !== undefined).length * this.feeMsat

@@ -15,13 +15,13 @@
  */
 import type { RefusalCode } from '../exchange/message.ts'
 import { ZERO } from '../money/msat.ts'
-import { ask } from './buyer-asks.ts'
+import { ask, leaveToOthers } from './buyer-asks.ts'
 import * as books from './buyer-books.ts'
 import type { BuyerEffect, BuyerEvent } from './buyer-events.ts'
 import { SELLER_ROOM } from './buyer-limits.ts'
 import { received } from './buyer-meter.ts'
 import { BUSY_REST_MS } from './buyer-outlook.ts'
-import { open, opened, payFailed, payHeld, payUnknown, quoted, settled } from './buyer-pay.ts'
+import { feesNamed, open, opened, payFailed, payHeld, payUnknown, quoted, settled } from './buyer-pay.ts'
 import {
   record,
   type Buyer,
@@ -36,6 +36,7 @@ export * from './buyer-events.ts'
 export * from './buyer-state.ts'
 export { outlook, type Outlook } from './buyer-outlook.ts'
 export { FRAUD, payAgain } from './buyer-pay.ts'
+export { mirrorServes } from './buyer-split.ts'
 
 /** Refusals that pass by themselves: a slot is free, a payment has come in, pieces have arrived. */
 const SOON: ReadonlySet<RefusalCode> = new Set(['busy', 'unpaid', 'missing'])
@@ -55,7 +56,17 @@ export function step(buyer: Buyer, event: BuyerEvent, nowMs: number): BuyerEffec
   }
   if (event.tag === 'has') {
     const peer = buyer.peers.get(event.peer)
-    return peer !== undefined && books.noteHaves(buyer, peer, event.pieces) ? follow(buyer, [], nowMs) : []
+    if (peer === undefined) return []
+    const more = books.noteHaves(buyer, peer, event.pieces)
+    const effects = leaveToOthers(buyer, event.pieces)
+    return more || effects.length > 0 ? follow(buyer, effects, nowMs) : []
+  }
+  if (event.tag === 'sending') {
+    const peer = buyer.peers.get(event.peer)
+    if (peer === undefined) return []
+    books.noteSending(buyer, peer, event.pieces)
+    const effects = leaveToOthers(buyer, event.pieces)
+    return effects.length > 0 ? follow(buyer, effects, nowMs) : []
   }
   return follow(buyer, apply(buyer, event, nowMs), nowMs)
 }
@@ -69,7 +80,7 @@ function follow(buyer: Buyer, effects: BuyerEffect[], nowMs: number): BuyerEffec
 
 function apply(
   buyer: Buyer,
-  event: Exclude<BuyerEvent, { tag: 'progress' | 'has' }>,
+  event: Exclude<BuyerEvent, { tag: 'progress' | 'has' | 'sending' }>,
   nowMs: number,
 ): BuyerEffect[] {
   switch (event.tag) {
@@ -111,6 +122,9 @@ function apply(
       buyer.unprovenSpent = event.lost
       buyer.lost = event.lost
       return []
+    case 'fees-named':
+      feesNamed(buyer, event)
+      return []
     case 'restored':
       restore(buyer, event.window, nowMs)
       return []
@@ -123,9 +137,11 @@ function apply(
 
 function joined(buyer: Buyer, event: Extract<BuyerEvent, { tag: 'joined' }>): BuyerEffect[] {
   const { peer: id, key, price, gift, money, maxWindowBytes, source = 'exchange' } = event
+  const offerUntilMs = event.offerUntilMs ?? Number.POSITIVE_INFINITY
   const mode = event.mode ?? (gift || price === 0 ? 'free' : 'atomic')
   const known = buyer.peers.get(id)
-  if (known?.key === key) Object.assign(known, { price, gift, money, maxWindowBytes, source, mode })
+  if (known?.key === key)
+    Object.assign(known, { price, gift, money, maxWindowBytes, source, mode, offerUntilMs })
   else {
     if (known !== undefined) books.forgetPeer(buyer, known)
     const peer: BuyerPeer = {
@@ -133,6 +149,7 @@ function joined(buyer: Buyer, event: Extract<BuyerEvent, { tag: 'joined' }>): Bu
       key,
       has: new Uint8Array(buyer.have.length),
       hasCount: 0,
+      sending: undefined,
       wants: 0,
       free: 0,
       all: false,
@@ -146,7 +163,8 @@ function joined(buyer: Buyer, event: Extract<BuyerEvent, { tag: 'joined' }>): Bu
       roomBytes: SELLER_ROOM,
       refusals: 0,
       searchAtMs: 0,
-      restUntilMs: 0,
+      restUntilMs: buyer.keys.get(key)?.restUntilMs ?? 0,
+      offerUntilMs,
     }
     for (const window of buyer.windows.values())
       if (window.peer === id && window.key === key && books.openAtSeller(window)) peer.open++

@@ -30,6 +30,9 @@ export type Terms = Readonly<{
   /** Payments a second that the wallet does at most. */
   paymentsPerS?: number
   policy?: Partial<buyers.BuyerPolicy>
+  money?: Money
+  /** What a payment costs on top; nothing without it. */
+  feeOf?: (amount: number) => Msat
   lines: readonly Line[]
 }>
 type Seller = Line & {
@@ -90,13 +93,14 @@ export class Market {
         unprovenBytes: line.unprovenBytes ?? desks.DEFAULT_UNPROVEN_BYTES,
       }),
     }))
-    this.step({ tag: 'wallet', money: MONEY, balance: msat(1e12) })
+    const { money = MONEY } = terms
+    this.step({ tag: 'wallet', money, balance: msat(1e12) })
     for (const seller of this.sellers) {
       const { peer, key, source = 'exchange' } = seller
       const free = source !== 'exchange'
       const maxWindowBytes = source === 'plain' ? terms.pieceLength : 16 * MIB
       const joined = { tag: 'joined', peer, key, price: free ? msat(0) : (seller.price ?? price) } as const
-      this.step({ ...joined, gift: free, money: MONEY, maxWindowBytes, source })
+      this.step({ ...joined, gift: free, money, maxWindowBytes, source })
       this.step({
         tag: 'has',
         peer,
@@ -249,7 +253,7 @@ export class Market {
     const seller = this.sellers.find(({ key }) => key === window.key) as Seller
     this.at(start - this.nowMs + this.#terms.paymentMs, () => {
       this.paid.push({ atMs: this.nowMs, bytes: window.bytes, key: window.key })
-      this.step({ tag: 'settled', window: id, fees: msat(0) })
+      this.step({ tag: 'settled', window: id, fees: this.#terms.feeOf?.(window.amount) ?? msat(0) })
       this.at(5, () => this.#desk(seller, { tag: 'settled', id: window.paymentHash as Sha256Hex }))
     })
   }

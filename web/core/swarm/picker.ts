@@ -73,6 +73,12 @@ export function count(picker: Picker, piece: number, by: 1 | -1): void {
   if (free) put(picker, piece)
 }
 
+/** How many have the rarest of the free pieces; infinite where none is free. */
+export function rarestFree({ buckets }: Picker): number {
+  const rarity = buckets.findIndex((bucket) => bucket.length > 0)
+  return rarity === -1 ? Number.POSITIVE_INFINITY : rarity
+}
+
 /** At most `most` free pieces that the peer has and `may` allows, rarest first; given ascending. */
 export function pick(
   picker: Picker,
