@@ -55,5 +55,9 @@ test('a target with an unsafe name, another path, no bytes or no release data is
   const read = readTargets(signed)
   expect(read.releases.map((one) => one.version)).toEqual(['1.0'])
   expect(read.skipped).toHaveLength(bad.length)
+  expect(read.skipped.flatMap(({ attack }) => attack ?? []).toSorted()).toEqual([
+    'unsafe-name',
+    'wrong-place',
+  ])
   expect(read.vendor).toEqual(testVendor)
 })

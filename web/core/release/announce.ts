@@ -6,58 +6,94 @@ import type { EventTemplate, NostrEvent } from '../nostr/event.ts'
 import { tagValue, verifyEvent } from '../nostr/event.ts'
 import { RELEASE } from '../nostr/kinds.ts'
 import { checkFileName } from './file-name.ts'
-import { targetCustomSchema, vendorBlockSchema, type Release, type VendorBlock } from './target.ts'
+import {
+  MAX_KEYS_BYTES,
+  targetCustomSchema,
+  vendorBlockSchema,
+  type Release,
+  type VendorBlock,
+} from './target.ts'
 import type { TargetFile, TargetsSigned } from './tuf.ts'
 
 export const targetPath = (product: string, version: string, fileName: string): string =>
   `${product}/${version}/${fileName}`
 
+/** A target that is no release of ours, and why. */
+export type Skipped = Readonly<{
+  path: string
+  why: string
+  /** What it would have done to a reader that believes it: a name that leads elsewhere, a place that its path does not say. */
+  attack?: 'unsafe-name' | 'wrong-place'
+}>
+
 export type ReadTargets = Readonly<{
   vendor: VendorBlock | undefined
   /** Newest signing first, then by path. */
   releases: readonly Release[]
-  /** Targets that are not releases of ours, with the reason. */
-  skipped: readonly Readonly<{ path: string; why: string }>[]
+  skipped: readonly Skipped[]
 }>
 
 /** From targets that `client.ts` has verified. A target that says something odd is left out, not trusted in part. */
 export function readTargets(targets: TargetsSigned): ReadTargets {
-  const releases: Release[] = []
-  const skipped: { path: string; why: string }[] = []
-  for (const [path, file] of Object.entries(targets.targets)) {
-    const read = readRelease(path, file, targets.version)
-    if (read.tag === 'release') releases.push(read.release)
-    else skipped.push({ path, why: read.why })
-  }
   const vendor = v.safeParse(vendorBlockSchema, targets.satpatch)
-  return {
-    vendor: vendor.success ? vendor.output : undefined,
-    releases: releases.sort(newestFirst),
-    skipped,
+  const { releases, skipped } = readReleases(Object.entries(targets.targets), targets.version)
+  return { vendor: vendor.success ? vendor.output : undefined, releases, skipped }
+}
+
+/**
+ * Of the files that one role signs. `targetsVersion` is the top-level targets', whoever signs the releases: the floor
+ * that announcements raise. Lists of wrapped keys belong to their releases and are not said to be skipped.
+ */
+export function readReleases(
+  files: Iterable<readonly [path: string, file: TargetFile]>,
+  targetsVersion: number,
+): Pick<ReadTargets, 'releases' | 'skipped'> {
+  const byPath = new Map(files)
+  const releases: Release[] = []
+  const others: Skipped[] = []
+  for (const [path, file] of byPath) {
+    const read = readRelease(path, file, targetsVersion, byPath)
+    if (read.tag === 'release') releases.push(read.release)
+    else others.push({ path, ...read.said })
   }
+  const keys = new Set(releases.map(({ confidential }) => confidential?.keys.path))
+  return { releases: releases.sort(newestFirst), skipped: others.filter(({ path }) => !keys.has(path)) }
 }
 
 /** Newest signing first, then by path. */
 export const newestFirst = (a: Release, b: Release): number =>
   b.releasedAt - a.releasedAt || (a.path < b.path ? -1 : 1)
 
-/** `targetsVersion` is the top-level targets', whoever signs the release: the floor that announcements raise. */
-export function readRelease(
+type Other = Readonly<{ tag: 'other'; said: Omit<Skipped, 'path'> }>
+const other = (why: string, attack?: Skipped['attack']): Other => ({
+  tag: 'other',
+  said: { why, ...(attack && { attack }) },
+})
+
+function readRelease(
   path: string,
   file: TargetFile,
   targetsVersion: number,
-): Readonly<{ tag: 'release'; release: Release }> | Readonly<{ tag: 'other'; why: string }> {
-  const other = (why: string) => ({ tag: 'other', why }) as const
+  beside: ReadonlyMap<string, TargetFile>,
+): Readonly<{ tag: 'release'; release: Release }> | Other {
   const custom = v.safeParse(targetCustomSchema, file.custom)
   const sha256 = parseSha256Hex(file.hashes['sha256'] ?? '')
   if (!custom.success) return other('its custom data is not a release')
   if (!sha256) return other('it has no SHA-256')
   if (file.length < 1) return other('it is empty')
-  const { product, version, fileName } = custom.output
-  if (checkFileName(fileName).tag === 'refused') return other('its file name is unsafe')
-  if (path !== targetPath(product, version, fileName))
-    return other('its path is not product/version/file name')
-  return { tag: 'release', release: { ...custom.output, path, bytes: file.length, sha256, targetsVersion } }
+  const { encrypted, ...said } = custom.output
+  if (checkFileName(said.fileName).tag === 'refused') return other('its file name is unsafe', 'unsafe-name')
+  if (path !== targetPath(said.product, said.version, said.fileName))
+    return other('its path is not product/version/file name', 'wrong-place')
+  const release = { ...said, path, bytes: file.length, sha256, targetsVersion }
+  if (!encrypted) return { tag: 'release', release }
+  const keys = beside.get(encrypted.keys)
+  const keysHash = parseSha256Hex(keys?.hashes['sha256'] ?? '')
+  if (!keys || !keysHash) return other('it is encrypted, and the list of its keys is missing')
+  if (keys.length > MAX_KEYS_BYTES) return other('it is encrypted, and the list of its keys is too long')
+  if (encrypted.bytes !== file.length) return other('the cipher would not change its length')
+  const target = { path: encrypted.keys, bytes: keys.length, sha256: keysHash }
+  return { tag: 'release', release: { ...release, confidential: { ...encrypted, keys: target } } }
 }
 
 export type ReleaseStatus = 'live' | 'withdrawn'

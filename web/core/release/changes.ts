@@ -94,8 +94,13 @@ function releaseChanges(before: TargetsSigned | undefined, after: TargetsSigned)
     const was = old.find(({ path }) => path === release.path)
     const { targetsVersion: _, ...said } = release
     if (!was) {
-      const text = `${releaseName(release)} is released: ${release.bytes} bytes, SHA-256 ${release.sha256}.`
+      const { confidential } = release
+      const end = confidential ? `, encrypted; decrypted, SHA-256 ${confidential.sha256}.` : '.'
+      const text = `${releaseName(release)} is released: ${release.bytes} bytes, SHA-256 ${release.sha256}${end}`
       out.push({ sort: 'adds', text })
+    } else if (withoutKeys(said) === withoutKeys(was) && release.confidential) {
+      if (release.confidential.keys.sha256 !== was.confidential?.keys.sha256)
+        out.push({ sort: 'alters', text: `Who can read ${releaseName(release)} is changed.` })
     } else if (JSON.stringify(said) !== JSON.stringify({ ...was, targetsVersion: undefined })) {
       out.push({
         sort: 'alters',
@@ -109,13 +114,20 @@ function releaseChanges(before: TargetsSigned | undefined, after: TargetsSigned)
   const others = (targets: TargetsSigned | undefined): string =>
     JSON.stringify(
       Object.entries(targets?.targets ?? {})
-        .filter(([path]) => ![...old, ...next].some((release) => release.path === path))
+        .filter(
+          ([path]) =>
+            ![...old, ...next].some((one) => one.path === path || one.confidential?.keys.path === path),
+        )
         .toSorted(([a], [b]) => (a < b ? -1 : 1)),
     )
   if (others(before) !== others(after))
     out.push({ sort: 'alters', text: 'Files that are no releases of Satpatch are changed.' })
   return out
 }
+
+/** All that is said of a release but who can read it, as one text. */
+const withoutKeys = ({ confidential, ...said }: Partial<Release>): string =>
+  JSON.stringify({ ...said, targetsVersion: undefined, plain: { ...confidential, keys: undefined } })
 
 function blockChanges(before: unknown, after: unknown): Change[] {
   const [old, next] = [v.safeParse(vendorBlockSchema, before), v.safeParse(vendorBlockSchema, after)]

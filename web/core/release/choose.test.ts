@@ -39,6 +39,18 @@ test('a fresh device takes any; one that failed there before takes it not again'
   expect(failed).toMatchObject({ tag: 'nothing', refused: [{ why: { tag: 'failed-before' } }] })
 })
 
+test('what the vendor signed as another format than a plain file is taken by who can handle it, a delta by nobody', () => {
+  const image = release('2.0', { installer: 'rauc' })
+  const slots = choose([image], device())
+  expect(slots.refused.map(whyText)).toEqual([
+    'pump 2.0 is for the installer "rauc", and this device has no install command',
+  ])
+  expect(choose([image], device({ handsOver: true })).tag).toBe('take')
+  const delta = release('2.0', { deltaFrom: 'a'.repeat(64) as Sha256Hex })
+  for (const handsOver of [false, true])
+    expect(choose([delta], device({ handsOver })).refused).toMatchObject([{ why: { tag: 'other-format' } }])
+})
+
 test('room and products are heeded, and the lower of the two price caps holds', () => {
   expect(choose([release('2.0')], device({ roomBytes: 999 }))).toMatchObject({
     refused: [{ why: { tag: 'no-room' } }],

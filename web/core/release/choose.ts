@@ -13,6 +13,8 @@ export type DeviceFacts = Readonly<{
   roomBytes?: number
   /** Paths that failed or were rolled back here: not tried again. */
   failed: ReadonlySet<string>
+  /** The owner's install command takes the artifact and is told the installer that a release names; slots take plain files only. */
+  handsOver?: boolean
   /** Products that it wants; absent: those of its hardware. */
   products?: ReadonlySet<string>
 }>
@@ -20,6 +22,8 @@ export type DeviceFacts = Readonly<{
 export type Why =
   | Readonly<{ tag: 'other-hardware'; hardware: readonly string[] }>
   | Readonly<{ tag: 'other-product' }>
+  /** What its bytes are is signed too, and this device can do nothing with such (IMG.FORMAT, RFC 9124). */
+  | Readonly<{ tag: 'other-format'; format: string }>
   | Readonly<{ tag: 'not-newer'; installed: string }>
   | Readonly<{ tag: 'upgrades-from'; needs: string; installed: string }>
   | Readonly<{ tag: 'failed-before' }>
@@ -37,7 +41,7 @@ export function choose(releases: readonly Release[], device: DeviceFacts): Choic
   const refused: Refused[] = []
   const fitting: Release[] = []
   for (const release of releases) {
-    const why = unfit(release, device)
+    const why = unfitFor(release, device)
     if (why) refused.push({ release, why })
     else fitting.push(release)
   }
@@ -62,10 +66,13 @@ export function choose(releases: readonly Release[], device: DeviceFacts): Choic
 const before = (a: Release, b: Release): boolean =>
   (compareVersions(a.version, b.version) || a.releasedAt - b.releasedAt || (a.path < b.path ? -1 : 1)) < 0
 
-function unfit(release: Release, device: DeviceFacts): Why | undefined {
+/** Why the device must not take this release. */
+export function unfitFor(release: Release, device: DeviceFacts): Why | undefined {
   if (!release.hardware.includes(device.hardware))
     return { tag: 'other-hardware', hardware: release.hardware }
   if (device.products && !device.products.has(release.product)) return { tag: 'other-product' }
+  const format = formatBeyond(release, device)
+  if (format !== undefined) return { tag: 'other-format', format }
   const installed = Object.hasOwn(device.installed, release.product)
     ? device.installed[release.product]
     : undefined
@@ -81,6 +88,13 @@ function unfit(release: Release, device: DeviceFacts): Why | undefined {
   return undefined
 }
 
+/** What the artifact is, where the device would take it for something else. */
+function formatBeyond({ deltaFrom, installer }: Release, { handsOver }: DeviceFacts): string | undefined {
+  if (deltaFrom !== undefined) return 'a delta, which no device applies yet'
+  if (installer === undefined || handsOver === true) return undefined
+  return `for the installer "${installer}", and this device has no install command`
+}
+
 /** The reason in words for a person. */
 export function whyText({ release, why }: Refused): string {
   switch (why.tag) {
@@ -88,6 +102,8 @@ export function whyText({ release, why }: Refused): string {
       return `${release.product} ${release.version} is for ${why.hardware.join(', ')}`
     case 'other-product':
       return `${release.product} is not a product that this device takes`
+    case 'other-format':
+      return `${release.product} ${release.version} is ${why.format}`
     case 'not-newer':
       return `${release.product} ${release.version} is not newer than ${why.installed}, which is installed`
     case 'upgrades-from':

@@ -6,7 +6,7 @@ import * as v from 'valibot'
 import type { PartyKey } from '../bytes.ts'
 import { delegatesFor } from './delegations.ts'
 import { partyKeySchema } from './target.ts'
-import { keyId, type DelegatedRole, type Delegations, type PublicKeyObject } from './tuf.ts'
+import { keyId, type DelegatedRole, type Delegations, type PublicKeyObject, type Role } from './tuf.ts'
 
 /** One product, its signer and how people call them. */
 export type Delegate = Readonly<{
@@ -26,7 +26,7 @@ export const roleOf = (product: string): string => `product-${product}`
 
 const ownSchema = v.object({ product: v.string(), name: v.string(), nostr: partyKeySchema })
 
-/** Those that these pages made; other tools' delegations are kept and not shown. */
+/** Those that these pages made. */
 export function readDelegates(delegations: Delegations | undefined): readonly Delegate[] {
   return (delegations?.roles ?? []).flatMap((role) => {
     const own = v.safeParse(ownSchema, role['satpatch'])
@@ -35,6 +35,28 @@ export function readDelegates(delegations: Delegations | undefined): readonly De
     if (!own.success || !key || role.name !== roleOf(own.output.product)) return []
     return [{ ...own.output, key }]
   })
+}
+
+/** A delegation of another tool's making: it is kept, followed where a path is looked for, and shown in words. */
+export type ForeignDelegation = Readonly<{ name: string; covers: string; signers: number; threshold: number }>
+
+export function foreignDelegations(delegations: Delegations | undefined): readonly ForeignDelegation[] {
+  const own = new Set(readDelegates(delegations).map(({ product }) => roleOf(product)))
+  const { succinct_roles: bins, roles = [] } = delegations ?? {}
+  const of = (name: string, covers: string, role: Role): ForeignDelegation => ({
+    name,
+    covers,
+    signers: role.keyids.length,
+    threshold: role.threshold,
+  })
+  return [
+    ...roles
+      .filter(({ name }) => !own.has(name))
+      .map((role) => of(role.name, (role.paths ?? role.path_hash_prefixes ?? []).join(', '), role)),
+    ...(bins
+      ? [of(`${bins.name_prefix}-*`, `all paths, in ${2 ** bins.bit_length} bins by their hash`, bins)]
+      : []),
+  ]
 }
 
 /** Why a delegate cannot be added, in words. */

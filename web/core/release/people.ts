@@ -31,7 +31,7 @@ export type DraftRefusal = Readonly<{
   text: string
 }>
 
-export const MAX_PEOPLE = 64
+const MAX_PEOPLE = 64
 export const MAX_NAME_CHARS = 80
 
 /** `signed.satpatch` of root.json: names and Nostr keys by key id. Unknown to other TUF clients, which pass it over. */

@@ -5,7 +5,7 @@
 import * as v from 'valibot'
 import type { VendorId } from '../bytes.ts'
 import { sha256Hex } from '../bytes.ts'
-import type { TargetCustom, VendorBlock } from './target.ts'
+import type { KeysTarget, TargetCustom, VendorBlock } from './target.ts'
 import { vendorBlockSchema } from './target.ts'
 import {
   keyId,
@@ -87,8 +87,14 @@ export function buildRoot(
 const namesFor = (name: string, { root, targets }: RootSigned['roles']): Record<string, string> =>
   Object.fromEntries([...root.keyids, ...targets.keyids].map((id) => [id, name]))
 
-/** One artifact as it goes into targets.json. */
-export type TargetEntry = Readonly<{ path: string; bytes: number; sha256: string; custom: TargetCustom }>
+/** One artifact as it goes into targets.json; `keys` beside it where it is confidential. */
+export type TargetEntry = Readonly<{
+  path: string
+  bytes: number
+  sha256: string
+  custom: TargetCustom
+  keys?: KeysTarget
+}>
 
 export function buildTargets(
   options: Readonly<{
@@ -101,8 +107,9 @@ export function buildTargets(
   }>,
 ): TargetsSigned {
   const targets: TargetsSigned['targets'] = {}
-  for (const { path, bytes, sha256, custom } of options.targets) {
+  for (const { path, bytes, sha256, custom, keys } of options.targets) {
     targets[path] = { length: bytes, hashes: { sha256 }, custom }
+    if (keys) targets[keys.path] = { length: keys.bytes, hashes: { sha256: keys.sha256 } }
   }
   return {
     _type: 'targets',

@@ -16,10 +16,26 @@ export const partyKeySchema = v.custom<PartyKey>(
 )
 export const msatSchema = v.custom<Msat>((x) => Number.isSafeInteger(x) && (x as number) >= 0)
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+const path = v.pipe(v.string(), v.maxLength(512))
+
+/** AES-256 in counter mode (NIST SP 800-38A 6.5) from counter 0 on: a key encrypts one artifact and never another. */
+export const CIPHER = 'AES-256-CTR'
+/** Longest list of wrapped keys: 50,000 devices and more. */
+export const MAX_KEYS_BYTES = 8 * 1024 * 1024
+
+/** What devices install, where they get it encrypted. */
+const plainEntries = {
+  cipher: v.literal(CIPHER),
+  sha256: sha256HexSchema,
+  bytes: v.pipe(count, v.minValue(1)),
+}
+
+/** No control characters: it goes into a command's environment. */
+export const INSTALLER = /^\P{Cc}{1,200}$/u
 
 /**
  * `custom` of one TUF target. The target's path is `product/version/fileName`; `length` and
- * `hashes.sha256` of the TUF entry are the artifact's own.
+ * `hashes.sha256` of the TUF entry are those of the bytes that travel: the artifact, or the encrypted artifact.
  */
 export const targetCustomSchema = v.object({
   product: v.pipe(short(64), v.regex(/^[a-z0-9][a-z0-9._-]*$/)),
@@ -38,9 +54,12 @@ export const targetCustomSchema = v.object({
   magnet: short(4096),
   /** Highest price a device may pay, msat per MiB. */
   priceCapMsat: msatSchema,
-  /** For another installer than directory slots; opaque to us. */
-  installer: v.optional(short(200)),
+  /** What an install command must understand, such as `rauc`: directory slots do not take it. Opaque to us. */
+  installer: v.optional(v.pipe(short(200), v.regex(INSTALLER))),
+  /** SHA-256 of the artifact that these bytes are a delta from: left alone by devices. */
   deltaFrom: v.optional(sha256HexSchema),
+  /** Present when the artifact is encrypted. `keys`: path of the target that holds its key, wrapped for each device. */
+  encrypted: v.optional(v.object({ ...plainEntries, keys: path })),
   /** Unix seconds of signing, for the floor of time. */
   releasedAt: count,
 })
@@ -52,7 +71,10 @@ export const mirrorUrlSchema = v.pipe(short(300), v.regex(/^https?:\/\/[^\s?#]+$
 /** `signed.satpatch` of targets.json. */
 export const vendorBlockSchema = v.object({
   name: v.pipe(v.string(), v.maxLength(80)),
+  /** Announces, and is whom devices report to. */
   nostr: partyKeySchema,
+  /** Those before it, newest first: what they said is no attack and counts for nothing. */
+  formerNostr: v.optional(v.pipe(v.array(partyKeySchema), v.maxLength(8))),
   relays: v.pipe(v.array(short(300)), v.maxLength(16)),
   trackers: v.pipe(v.array(short(300)), v.maxLength(16)),
   /** Base URLs of static hosts that carry what `satpatch export` writes. Nothing of them is trusted. */
@@ -63,9 +85,21 @@ export const vendorBlockSchema = v.object({
 export type VendorBlock = v.InferOutput<typeof vendorBlockSchema>
 
 /** One verified release: the TUF target and its custom, as everything beyond `core/release` sees it. */
-export type Release = Readonly<
-  TargetCustom & { path: string; bytes: number; sha256: Sha256Hex; targetsVersion: number }
->
+export const releaseSchema = v.object({
+  ...v.omit(targetCustomSchema, ['encrypted']).entries,
+  /** `encrypted` with the target that its `keys` names. */
+  confidential: v.optional(
+    v.object({ ...plainEntries, keys: v.object({ path, bytes: count, sha256: sha256HexSchema }) }),
+  ),
+  path,
+  bytes: count,
+  sha256: sha256HexSchema,
+  targetsVersion: count,
+})
+export type Release = Readonly<v.InferOutput<typeof releaseSchema>>
+export type Confidential = NonNullable<Release['confidential']>
+/** The target that holds a confidential release's key, wrapped for each device. */
+export type KeysTarget = Readonly<Confidential['keys']>
 
 /** The name people read: `product version`. */
 export const releaseName = (release: Pick<TargetCustom, 'product' | 'version'>): string =>

@@ -131,13 +131,12 @@ const delegatedRoleSchema = v.pipe(
 /** Whom a targets role lets sign for a part of the target paths (section 4.5). */
 export type DelegatedRole = v.InferOutput<typeof delegatedRoleSchema>
 
+/** Many bins that one key signs, by the first bits of a path's SHA-256 (TAP 15). */
 const succinctRolesSchema = v.looseObject({
   ...roleSchema.entries,
   bit_length: v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(32)),
   name_prefix: roleName,
 })
-/** Many bins that one key signs, by the first bits of a path's SHA-256 (TAP 15). */
-export type SuccinctRoles = v.InferOutput<typeof succinctRolesSchema>
 
 const delegationsSchema = v.pipe(
   v.looseObject({

@@ -186,6 +186,33 @@ test('a device that runs the version is healthy although its report is gone; an 
   expect(states).toEqual(['healthy', 'waiting'])
 })
 
+test('what a device sold on counts for its release, after its report and while the next release is shown', () => {
+  const sold = (n: number) => ({ earnedMsat: msat(900 * n), pieces: n, bytes: 256 * n })
+  const [first, second] = [release('1.0').path, release('2.0').path]
+  const now = buying(0).release!
+  const view = fleetView(
+    input({
+      releases: [known('1.0', 1), known('2.0', 2)],
+      progress: new Map([
+        [key(1), progress('healthy', { release: { ...now, path: first, resold: sold(3) } })],
+        [
+          key(2),
+          progress('buying', {
+            release: { ...now, path: second, resold: sold(1) },
+            resoldBefore: [{ path: first, ...sold(5) }],
+          }),
+        ],
+        // A stranger's word: shown with it, in no sum.
+        [key(4), progress('buying', { release: { ...now, path: first, resold: sold(100) } })],
+      ]),
+      reports: [report(key(1), accepted)],
+    }),
+  )
+  expect(view.releases.map(({ resold }) => resold)).toEqual([sold(1), sold(8)])
+  expect(view.devices.map(({ resold }) => resold)).toEqual([sold(3), sold(6), undefined])
+  expect(view.unenrolled[0]?.resold).toEqual(sold(100))
+})
+
 test('the order in which events came does not show, and every enrolled device is in exactly one state', () => {
   const device = fc.integer({ min: 1, max: 5 }).map(key)
   const anyProgress = fc.uniqueArray(

@@ -6,9 +6,19 @@ import { base64 } from '@scure/base'
 import type { PartyKey, VendorId } from '../bytes.ts'
 import { msat, sum, type Msat } from '../money/msat.ts'
 import type { Release } from '../release/target.ts'
+import { mergeSellers, sumResold, withLate } from './fleet-sums.ts'
 import { deviceCode } from './join.ts'
 import { deviceStates } from './messages.ts'
-import type { DeviceState, Progress, Refused, Report, Roster, SellerSum, WindowRow } from './messages.ts'
+import type {
+  DeviceState,
+  Progress,
+  Refused,
+  Report,
+  Resold,
+  Roster,
+  SellerSum,
+  WindowRow,
+} from './messages.ts'
 import type { ReportVerdict } from './report.ts'
 
 /** A device's standing in one release. */
@@ -23,6 +33,7 @@ export type DeviceRelease = Readonly<{
   reason?: string
   needMsat?: Msat
   fundInvoice?: string
+  allowance?: DeviceRow['allowance']
   pieces: number
   havePieces: number
   /** Bitfield, BEP 3 order; absent when the device told none. */
@@ -37,6 +48,8 @@ export type DeviceRelease = Readonly<{
   windows: readonly WindowRow[]
   startedAt?: number
   finishedAt?: number
+  /** What it has sold on of this release, as it last said; goes on after the report. */
+  resold?: Resold
   report?: Report
   verdict?: ReportVerdict
 }>
@@ -59,7 +72,11 @@ export type DeviceRow = Readonly<{
   needMsat?: Msat
   fundInvoice?: string
   balanceMsat?: Msat
+  /** Whether the vendor's allowance is there. Absent: it pays from a wallet of its owner's, or has not said. */
+  allowance?: 'given' | 'none'
   installed: Readonly<Record<string, string>>
+  /** What it has sold on of all releases that are shown. Absent: nothing. */
+  resold?: Resold
   /** Attacks that it noticed and refused, latest first. */
   refused: readonly Refused[]
   /** Newest release first. */
@@ -93,6 +110,8 @@ export type ReleaseView = Readonly<{
   sellers: readonly SellerSum[]
   paidMsat: Msat
   feesMsat: Msat
+  /** What enrolled devices have sold on to others. Absent: nothing. */
+  resold?: Resold
   receipts: number
   receiptsChecked: number
   /** Reports refused; a device's row shows the reason when it has no better one. */
@@ -203,6 +222,8 @@ function deviceRow(device: Known, releases: readonly KnownRelease[], heard: Hear
       progress?.release?.path === release.path ||
       heard.report(key, release.path) !== undefined,
   )
+  const shown = concerned.map(({ release, status }) => deviceRelease(device, release, status, heard))
+  const resold = sumResold(shown.map((one) => one.resold))
   return {
     key,
     code: deviceCode(key),
@@ -216,18 +237,21 @@ function deviceRow(device: Known, releases: readonly KnownRelease[], heard: Hear
     ...waitOf(progress),
     ...(progress?.balanceMsat === undefined ? {} : { balanceMsat: progress.balanceMsat }),
     installed: progress?.installed ?? {},
+    ...(resold ? { resold } : {}),
     refused: progress?.refused ?? [],
-    releases: concerned.map(({ release, status }) => deviceRelease(device, release, status, heard)),
+    releases: shown,
   }
 }
 
 /** The vendor's own name for it, else the device's. */
 const nameOf = ({ key, member, progress }: Known): string => member?.name || progress?.name || key.slice(0, 8)
 
-const waitOf = (progress: Progress | undefined): Pick<DeviceRow, 'reason' | 'needMsat' | 'fundInvoice'> => ({
+type Wait = Pick<DeviceRow, 'reason' | 'needMsat' | 'fundInvoice' | 'allowance'>
+const waitOf = (progress: Progress | undefined): Wait => ({
   ...(progress?.reason === undefined ? {} : { reason: progress.reason }),
   ...(progress?.needMsat === undefined ? {} : { needMsat: progress.needMsat }),
   ...(progress?.fundInvoice === undefined ? {} : { fundInvoice: progress.fundInvoice }),
+  ...(progress?.allowance ? { allowance: progress.allowance.given ? 'given' : 'none' } : {}),
 })
 
 function deviceRelease(
@@ -247,6 +271,7 @@ function deviceRelease(
     state === 'healthy' || state === 'rolled back' || state === 'installing' || state === 'verified'
   const have = now && bitfield(now.have, pieces)
   const sums = told?.report ?? now
+  const resold = resoldOf(progress, release.path) ?? told?.report.resold
   return {
     device: key,
     name: nameOf(device),
@@ -264,10 +289,21 @@ function deviceRelease(
     receiptsChecked: told?.verdict.tag === 'accepted' ? told.verdict.receipts + late.length : 0,
     sellers: withLate(sums?.sellers ?? [], late),
     windows: told?.windows ?? now?.windows ?? [],
-    ...(sums ? { startedAt: sums.startedAt } : {}),
+    // 0: it has not come to it.
+    ...(sums && sums.startedAt > 0 ? { startedAt: sums.startedAt } : {}),
     ...(told ? { finishedAt: told.report.finishedAt } : {}),
+    ...(resold ? { resold } : {}),
     ...(one ? { report: one.report, verdict: one.verdict } : {}),
   }
+}
+
+/** As the device last said; what it says of a release goes on after its report. */
+function resoldOf(progress: Progress | undefined, path: string): Resold | undefined {
+  if (progress?.release?.path === path) return progress.release.resold
+  const before = progress?.resoldBefore?.find((one) => one.path === path)
+  if (!before) return undefined
+  const { earnedMsat, pieces, bytes } = before
+  return { earnedMsat, pieces, bytes }
 }
 
 function stateOf(
@@ -290,40 +326,6 @@ function stateOf(
   // `queued` and `announced` come before there is anything to tell of the release itself.
   const early = progress?.state === 'queued' || progress?.state === 'announced'
   return early && status === 'live' && !progress.release ? progress.state : 'waiting'
-}
-
-function withLate(sellers: readonly SellerSum[], late: readonly HeardAddendum[]): readonly SellerSum[] {
-  if (late.length === 0) return sellers
-  return mergeSellers([
-    ...sellers,
-    ...late.map(({ seller, paidMsat, feesMsat }) => ({
-      seller,
-      pieces: 0,
-      bytes: 0,
-      paidMsat,
-      feesMsat,
-      rateBps: 0,
-    })),
-  ])
-}
-
-/** One row a seller; most paid first, then by key. */
-export function mergeSellers(all: readonly SellerSum[]): SellerSum[] {
-  const merged = new Map<PartyKey, SellerSum>()
-  for (const one of all) {
-    const before = merged.get(one.seller)
-    const dropped = before?.dropped ?? one.dropped
-    merged.set(one.seller, {
-      seller: one.seller,
-      pieces: (before?.pieces ?? 0) + one.pieces,
-      bytes: (before?.bytes ?? 0) + one.bytes,
-      paidMsat: msat((before?.paidMsat ?? 0) + one.paidMsat),
-      feesMsat: msat((before?.feesMsat ?? 0) + one.feesMsat),
-      rateBps: (before?.rateBps ?? 0) + one.rateBps,
-      ...(dropped === undefined ? {} : { dropped }),
-    })
-  }
-  return [...merged.values()].sort((a, b) => b.paidMsat - a.paidMsat || text(a.seller, b.seller))
 }
 
 function bitfield(encoded: string, pieces: number): Uint8Array | undefined {
@@ -361,6 +363,7 @@ function releaseView(
   >
   for (const { state } of devices) counts[state]++
   const total = (pick: (one: DeviceRelease) => number) => devices.reduce((n, one) => n + pick(one), 0)
+  const resold = sumResold(devices.map((one) => one.resold))
   return {
     release,
     status,
@@ -383,6 +386,7 @@ function releaseView(
     sellers: mergeSellers(devices.flatMap((one) => one.sellers)),
     paidMsat: sum(devices.map((one) => one.paidMsat)),
     feesMsat: sum(devices.map((one) => one.feesMsat)),
+    ...(resold ? { resold } : {}),
     receipts: total((one) => one.receipts),
     receiptsChecked: total((one) => one.receiptsChecked),
     refused,

@@ -9,7 +9,7 @@ const short = (max: number) => v.pipe(v.string(), v.maxLength(max))
 /** Finished releases that are remembered: none of them is tried again. */
 export const MAX_PAST_JOBS = 50
 
-export const installedSchema = v.object({
+const installedSchema = v.object({
   version: short(64),
   path: short(512),
   sha256: sha256HexSchema,
@@ -89,6 +89,19 @@ function trimmed(jobs: readonly Job[]): readonly Job[] {
   return jobs.filter((job) => due(job).tag !== 'rest' || spare-- <= 0)
 }
 
+/**
+ * For a source that is there once, such as a stick with `release`: its job is begun anew, whatever it waited for, and
+ * what was being bought of the same product before waits. So each word on the job from here on is of this try.
+ */
+export const takenUp = (jobs: readonly Job[], release: Release): readonly Job[] =>
+  jobs.map((job) => {
+    if (job.release.product !== release.product) return job
+    if (!sameRelease(job.release, release))
+      return job.phase.tag === 'buying' ? step(job, { tag: 'held', wait: { why: 'sellers' } }) : job
+    if (job.phase.tag === 'queued') return announce(job.release, job.announcedAt)
+    return step(job, { tag: 'went-on' })
+  })
+
 /** The one job that may buy or install now: one that has begun comes first. */
 export function current(jobs: readonly Job[]): Job | undefined {
   const active = jobs.filter(isActive)
@@ -96,10 +109,6 @@ export function current(jobs: readonly Job[]): Job | undefined {
 }
 
 const isWithdrawn = (job: Job): boolean => job.phase.tag === 'queued' && job.phase.wait.why === 'withdrawn'
-
-/** A release that was tried and did not become healthy is not tried again. */
-export const wasTried = (jobs: readonly Job[], release: Release): boolean =>
-  jobs.some((job) => !isActive(job) && sameRelease(job.release, release))
 
 export const today = (nowMs: number): string => new Date(nowMs).toISOString().slice(0, 10)
 

@@ -16,6 +16,8 @@ export const waitSchema = v.variant('why', [
   /** The clock stands before what the vendor has signed, or before this program was built. Unix seconds. */
   v.object({ why: v.literal('time'), nowS: count, floorS: count }),
   v.object({ why: v.literal('withdrawn') }),
+  /** Encrypted, and its key is not wrapped for this device. */
+  v.object({ why: v.literal('not-a-reader') }),
   v.object({ why: v.literal('money'), text }),
   v.object({ why: v.literal('price'), text }),
   v.object({ why: v.literal('budget'), text }),
@@ -33,7 +35,7 @@ const day = (seconds: number): string => new Date(seconds * 1000).toISOString().
 const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(bytes < 100 * 2 ** 20 ? 1 : 0)} MiB`
 
 /** Whole sats, rounded up: what must be sent so that it suffices. */
-export const satsUp = (amount: Msat): number => Math.ceil(amount / 1000)
+const satsUp = (amount: Msat): number => Math.ceil(amount / 1000)
 
 /** One sentence or half of one, without the state's name before it. */
 export function waitText(wait: Wait): string {
@@ -48,6 +50,8 @@ export function waitText(wait: Wait): string {
       return `no plausible time: the clock says ${day(wait.nowS)} UTC, the vendor signed at ${day(wait.floorS)} UTC. Set the clock; it goes on by itself`
     case 'withdrawn':
       return 'the vendor withdrew this release'
+    case 'not-a-reader':
+      return 'it is encrypted, and not for this device: it was enrolled after its keys were wrapped, or revoked. The vendor can let later devices read it, on the page of the release; then it goes on by itself'
     case 'byte-budget':
       return `the day’s byte budget of ${mib(wait.limitBytes)} is used up; it goes on at ${day(wait.untilS)} UTC`
     case 'disk':
@@ -81,6 +85,8 @@ export type Facts = Readonly<{
     { tag: 'none' } | { tag: 'unreachable'; text: string } | { tag: 'ready'; money: Money; balance: Msat }
   /** Bytes still to buy, and to be free on disk. */
   missingBytes: number
+  /** Of a confidential release the decrypted file beside; else 0. */
+  plainBytes: number
   freeBytes: number
   dataDir: string
   /** Bytes that the day's budget still allows; `undefined` without one. */
@@ -96,7 +102,7 @@ export const DISK_RESERVE_BYTES = 64 * 1024 * 1024
 export function whyWait(facts: Facts): Wait | undefined {
   if (facts.nowS < facts.floorS) return { why: 'time', nowS: facts.nowS, floorS: facts.floorS }
   if (!facts.accepted) return { why: 'not-accepted', code: facts.deviceCode }
-  const needBytes = facts.missingBytes + DISK_RESERVE_BYTES
+  const needBytes = facts.missingBytes + facts.plainBytes + DISK_RESERVE_BYTES
   if (facts.missingBytes > 0 && facts.freeBytes < needBytes) {
     return { why: 'disk', needBytes, freeBytes: facts.freeBytes, path: facts.dataDir }
   }

@@ -12,6 +12,7 @@ import {
   MAX_PAST_JOBS,
   newRecord,
   reconcile,
+  takenUp,
   tomorrowS,
 } from './lifecycle-device.ts'
 import { DISK_RESERVE_BYTES, fundsWait, waitText, whyWait, type Facts, type Wait } from './lifecycle-wait.ts'
@@ -244,6 +245,28 @@ describe('the jobs of a device', () => {
   const one = releaseOf('1', 'pump', 1)
   const two = releaseOf('2', 'pump', 2)
 
+  test('from a stick its release is begun anew, what was being bought of the same product waits, all else stays', () => {
+    const sellers = { tag: 'held', wait: { why: 'sellers' } } as const
+    const admitted = { tag: 'admitted', at: 2 } as const
+    const statesOf = (...jobs: Job[]) => takenUp(jobs, two).map((job) => [job.release.path, stateOf(job)])
+    const other = step(step(announce(releaseOf('1', 'valve', 1), 1), admitted), sellers)
+    const older = step(announce(one, 1), admitted)
+    const tried = announce(two, 1)
+    expect(statesOf(older, other, step(tried, sellers))).toEqual([
+      [one.path, 'queued'],
+      [other.release.path, 'queued'],
+      [two.path, 'announced'],
+    ])
+    expect(statesOf(step(step(tried, admitted), sellers))).toEqual([[two.path, 'buying']])
+    const given = step(tried, { tag: 'refused', reason: 'x', at: 3 })
+    expect(takenUp([given], two)).toEqual([given])
+    // The one that waits gives way at the next look.
+    expect(reconcile(takenUp([older], two), [two], [one, two], 3).map(stateOf)).toEqual([
+      'failed',
+      'announced',
+    ])
+  })
+
   test('a newer release takes the place of one that waits; one that is being bought is finished', () => {
     const waiting = reconcile([], [one], [one], 1)
     expect(reconcile(waiting, [two], [one, two], 2).map((job) => job.release.version)).toEqual(['2'])
@@ -308,6 +331,7 @@ describe('waiting', () => {
     floorS: 100,
     wallet: { tag: 'ready', money: 'bitcoin', balance: ZERO },
     missingBytes: 1000,
+    plainBytes: 0,
     freeBytes: 1000 + DISK_RESERVE_BYTES,
     dataDir: '/data',
     byteBudget: undefined,

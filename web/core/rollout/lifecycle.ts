@@ -5,21 +5,13 @@
  * `due` lead on from wherever it was; every action may be done twice.
  */
 import * as v from 'valibot'
-import { sha256HexSchema, targetCustomSchema, type Release } from '../release/target.ts'
+import { releaseSchema, sha256HexSchema, type Release } from '../release/target.ts'
 import type { DeviceState } from './messages.ts'
 import { sameWait, waitSchema, waitText, type Wait } from './lifecycle-wait.ts'
 
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 const reason = v.pipe(v.string(), v.maxLength(2000))
 const slot = v.picklist(['a', 'b'])
-
-export const releaseSchema = v.object({
-  ...targetCustomSchema.entries,
-  path: v.pipe(v.string(), v.maxLength(512)),
-  bytes: count,
-  sha256: sha256HexSchema,
-  targetsVersion: count,
-})
 
 /** Where the artifact goes, and what ran before it (`null`: nothing). */
 export const planSchema = v.object({ slot, previous: v.nullable(slot) })

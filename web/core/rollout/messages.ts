@@ -62,6 +62,13 @@ export const refusedSchema = v.object({
 })
 export type Refused = v.InferOutput<typeof refusedSchema>
 
+/** What a device has sold on of a release, in all of its runs. */
+export const resoldSchema = v.object({ earnedMsat: msatSchema, pieces: count, bytes: count })
+export type Resold = v.InferOutput<typeof resoldSchema>
+
+/** Most releases before the present one whose resale a device speaks of. */
+export const MAX_RESOLD_BEFORE = 8
+
 /** Content of a PROGRESS event, at most one a second while buying; fits NIP-44 and 64 KiB. */
 export const progressSchema = v.object({
   v: v.literal(1),
@@ -77,6 +84,8 @@ export const progressSchema = v.object({
   needMsat: v.optional(msatSchema),
   fundInvoice: v.optional(text(2000)),
   balanceMsat: v.optional(msatSchema),
+  /** The vendor's allowance: its client key, and whether it is there. Absent: the owner's own wallet pays. */
+  allowance: v.optional(v.object({ client: partyKeySchema, given: v.boolean() })),
   installed: v.optional(v.record(text(64), text(64))), // product -> version
   /** Latest first. */
   refused: v.optional(v.pipe(v.array(refusedSchema), v.maxLength(MAX_REFUSED))),
@@ -92,10 +101,16 @@ export const progressSchema = v.object({
       paidMsat: msatSchema,
       feesMsat: msatSchema,
       receipts: count,
+      /** Absent: nothing. Goes on after the report. */
+      resold: v.optional(resoldSchema),
       sellers: v.pipe(v.array(sellerSumSchema), v.maxLength(64)),
       /** The latest windows, newest last. The report's receipts hold all of them. */
       windows: v.pipe(v.array(windowRowSchema), v.maxLength(40)),
     }),
+  ),
+  /** What was sold on of releases before, latest first: their reports came too early to say it. Absent: nothing. */
+  resoldBefore: v.optional(
+    v.pipe(v.array(v.object({ path: text(512), ...resoldSchema.entries })), v.maxLength(MAX_RESOLD_BEFORE)),
   ),
 })
 export type Progress = v.InferOutput<typeof progressSchema>
@@ -126,6 +141,8 @@ export const reportSchema = v.object({
   writeFactor: v.optional(v.number()),
   /** Bytes that came from a plain HTTP mirror, free; absent: none. */
   mirrorBytes: v.optional(count),
+  /** Sold until then; absent: nothing. */
+  resold: v.optional(resoldSchema),
 })
 export type Report = v.InferOutput<typeof reportSchema>
 
@@ -156,12 +173,12 @@ export const joinRequestSchema = v.object({
 })
 export type JoinRequest = v.InferOutput<typeof joinRequestSchema>
 
-/** Rumour JOIN_ACCEPT, vendor to device. */
+/** Rumour JOIN_ACCEPT, vendor to device; again with `wallet` when an allowance comes later. */
 export const joinAcceptSchema = v.object({
   v: v.literal(1),
   vendor: sha256HexSchema,
   name: text(80),
-  /** Absent when the vendor funds nothing: the device needs a wallet connection of its own. */
+  /** Absent: the vendor funds nothing yet. */
   wallet: v.optional(v.object({ walletPubkey: partyKeySchema, relays: v.array(text(300)) })),
 })
 export type JoinAccept = v.InferOutput<typeof joinAcceptSchema>

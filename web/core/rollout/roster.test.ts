@@ -1,7 +1,21 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { PartyKey } from '../bytes.ts'
-import { describe, emptyRoster, enrol, isEnrolled, mergeRosters, revoke } from './roster.ts'
+import { sha256Hex, utf8 } from '../bytes.ts'
+import {
+  describe,
+  emptyRoster,
+  enrol,
+  isEnrolled,
+  isMember,
+  MAX_MEMBERS,
+  MAX_PART_BYTES,
+  mergeRosters,
+  partNames,
+  partsOf,
+  revoke,
+} from './roster.ts'
+import type { Roster } from './messages.ts'
 
 const key = (n: number) => String(n).repeat(64) as PartyKey
 const member = (n: number, enrolledAt: number) => ({ key: key(n), name: `d${n}`, hardware: 'x', enrolledAt })
@@ -58,4 +72,40 @@ test('a rename that had not heard of a revocation does not undo it, and neither 
   expect(describe(merged, key(2), { name: 'x', group: '' }, 40)).toEqual(merged)
   const back = describe(merged, key(1), { name: 'hall', group: '' }, 25)
   expect(mergeRosters(back, merged).devices[0]).not.toHaveProperty('group')
+})
+
+const fleetOf = (count: number): Roster => ({
+  v: 1,
+  devices: Array.from({ length: count }, (_, n) => ({
+    ...member(1, n),
+    key: sha256Hex(utf8(`device ${n}`)) as string as PartyKey,
+    name: `Pump station ${n}, hall ${n % 7}`,
+  })),
+})
+
+test('a small roster is one part; ten thousand devices are parts that a relay takes, and come back whole', () => {
+  expect([...(partsOf(emptyRoster) ?? [])]).toEqual([['', emptyRoster]])
+  const small = fleetOf(100)
+  expect([...(partsOf(small)?.keys() ?? [])]).toEqual([''])
+
+  const largest = fleetOf(MAX_MEMBERS)
+  const parts = partsOf(largest)!
+  for (const [name, part] of parts) {
+    expect(partNames).toContain(name)
+    expect(utf8(JSON.stringify(part)).length).toBeLessThanOrEqual(MAX_PART_BYTES)
+  }
+  expect(mergeRosters(...parts.values())).toEqual(mergeRosters(largest))
+  // A part of before, from when the fleet was small, takes nothing back.
+  expect(mergeRosters(fleetOf(50), ...parts.values())).toEqual(mergeRosters(largest))
+  expect(partsOf(fleetOf(MAX_MEMBERS + 1))).toBeUndefined()
+  expect(isMember(largest, largest.devices[9999]!.key)).toBe(true)
+  expect(isMember(largest, key(2))).toBe(false)
+})
+
+test('a part that is too long for a relay is refused, not cut', () => {
+  const alike: Roster = {
+    v: 1,
+    devices: fleetOf(1000).devices.map((one) => ({ ...one, key: `ab${one.key.slice(2)}` as PartyKey })),
+  }
+  expect(partsOf(alike)).toBeUndefined()
 })

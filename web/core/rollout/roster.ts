@@ -1,13 +1,17 @@
 /** The vendor's list of enrolled devices and how two tabs' edits come together. Times are Unix ms. */
-import type { PartyKey } from '../bytes.ts'
+import { utf8, type PartyKey } from '../bytes.ts'
 import type { Roster } from './messages.ts'
 
 export type Member = Roster['devices'][number]
 
 export const emptyRoster: Roster = { v: 1, devices: [] }
-/** A relay takes messages of 64 KiB, which is some 40,000 bytes before encryption; a member takes up to 200. */
-export const MAX_MEMBERS = 200
-export const MAX_ROSTER_BYTES = 40_000
+export const MAX_MEMBERS = 10_000
+/** A relay takes messages of 64 KiB, which is some 40,000 bytes before encryption: a few hundred members. */
+export const MAX_PART_BYTES = 40_000
+/** The whole roster's part, and those that it is split into where it is longer: by the first byte of a device's key. */
+const WHOLE = ''
+const PARTS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+export const partNames: readonly string[] = [WHOLE, ...PARTS]
 
 /** Adds a device, or enrols one again that was revoked. */
 export function enrol(
@@ -57,9 +61,9 @@ export const revoke = (roster: Roster, key: PartyKey, revokedAt: number): Roster
  * The latest word on each device wins, on its enrolment and on its description apart: a rename that had not heard of a
  * revocation does not undo it. At the same instant the revocation wins. Commutative, associative, idempotent.
  */
-export function mergeRosters(a: Roster, b: Roster): Roster {
+export function mergeRosters(...rosters: readonly Roster[]): Roster {
   const members = new Map<PartyKey, Member>()
-  for (const one of [...a.devices, ...b.devices]) {
+  for (const one of rosters.flatMap(({ devices }) => devices)) {
     const other = members.get(one.key)
     members.set(one.key, other ? joined(one, other) : canonical(one))
   }
@@ -105,6 +109,32 @@ function orderOf(a: Member, b: Member, part: (one: Member) => object, at: (one: 
     return a.revokedAt === undefined ? -1 : 1
   const [x, y] = [JSON.stringify(part(a)), JSON.stringify(part(b))]
   return x < y ? -1 : x > y ? 1 : 0
+}
+
+/**
+ * How it is written: each part under its name. Whoever reads puts all parts that there are together (`mergeRosters`), so
+ * that a part of before may stay where it is. `undefined`: more than fits.
+ */
+export function partsOf(roster: Roster): ReadonlyMap<string, Roster> | undefined {
+  if (roster.devices.length > MAX_MEMBERS) return undefined
+  const fits = (part: Roster): boolean => utf8(JSON.stringify(part)).length <= MAX_PART_BYTES
+  if (fits(roster)) return new Map([[WHOLE, roster]])
+  const byByte = Map.groupBy(roster.devices, ({ key }) => key.slice(0, 2))
+  const parts = new Map<string, Roster>()
+  for (const [name, devices] of byByte) {
+    const part: Roster = { v: 1, devices }
+    if (!fits(part)) return undefined
+    parts.set(name, part)
+  }
+  return parts
+}
+
+const keysOf = new WeakMap<Roster, ReadonlySet<PartyKey>>()
+/** Whether the key was ever enrolled; quick, for whoever asks about each of thousands. */
+export function isMember(roster: Roster, key: PartyKey): boolean {
+  let keys = keysOf.get(roster)
+  if (!keys) keysOf.set(roster, (keys = new Set(roster.devices.map((one) => one.key))))
+  return keys.has(key)
 }
 
 export const isEnrolled = (roster: Roster, key: PartyKey): boolean =>

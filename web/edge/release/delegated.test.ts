@@ -132,6 +132,21 @@ test('a delegate speaks for its own product alone, and never over the vendor', a
   expect(result.verified.releases.map(({ product, sha256 }) => [product, sha256])).toEqual([
     ['valve', valve('1.0').sha256],
   ])
+  // What it tried is named, and once: a role is one, whatever it says.
+  expect(result.verified.unheard).toEqual([
+    {
+      role: 'product/valve',
+      attack: 'override',
+      text: expect.stringMatching(/about .* and 1 more: that counts/),
+    },
+  ])
+})
+
+test('a delegate that says what the vendor says too is no attacker', async () => {
+  const { files, vendor } = repositoryWith({ own: [valve('1.0')], delegated: [valve('1.0'), valve('1.1')] })
+  const { fetcher } = fetchFrom({ one: files })
+  const options = { mirrors: ['http://one'], vendor, store: memoryStore(), nowMs: now, fetch: fetcher }
+  expect(await refresh(options)).toMatchObject({ tag: 'ok', verified: { unheard: [] } })
 })
 
 test.each([

@@ -4,10 +4,11 @@
  */
 import type { Bytes, InfoHash, Sha256Hex, VendorId } from '../../core/bytes.ts'
 import { fromUtf8, sha256Hex, utf8 } from '../../core/bytes.ts'
-import { newestFirst, readRelease, readTargets } from '../../core/release/announce.ts'
+import { newestFirst, readReleases, readTargets, type Skipped } from '../../core/release/announce.ts'
 import * as client from '../../core/release/client.ts'
 import { segmentOf } from '../../core/release/delegations.ts'
-import type { Release, VendorBlock } from '../../core/release/target.ts'
+import type { Unheard } from '../../core/release/search.ts'
+import type { KeysTarget, Release, VendorBlock } from '../../core/release/target.ts'
 import { expiryMs, LIMITS, roleNames, type Refusal } from '../../core/release/tuf.ts'
 import { fetchBounded } from './http.ts'
 import type { TextStore } from './store.ts'
@@ -37,9 +38,9 @@ export type Verified = Readonly<{
   ownReleases: readonly Release[]
   vendorBlock: VendorBlock
   /** Of the vendor's own targets. */
-  skipped: readonly Readonly<{ path: string; why: string }>[]
+  skipped: readonly Skipped[]
   /** Delegated roles, or what they say, that could not be used. */
-  unheard: readonly Readonly<{ role: string; text: string }>[]
+  unheard: Unheard
 }>
 
 export type RefreshFailure =
@@ -146,11 +147,14 @@ async function read(
   const { targets, unheard } = await delegated.all()
   const releases = [...ownReleases]
   const silent = [...unheard]
-  for (const { path, file, role } of targets) {
-    if (role === 'targets') continue // the vendor's own word goes before its delegates'
-    const release = readRelease(path, file, signed.version)
-    if (release.tag === 'release') releases.push(release.release)
-    else silent.push({ role, text: `${path.slice(0, 200)}: ${release.why}` })
+  const byRole = Map.groupBy(targets, ({ role }) => role)
+  byRole.delete('targets') // the vendor's own word goes before its delegates'
+  for (const [role, theirs] of byRole) {
+    const files = theirs.map(({ path, file }) => [path, file] as const)
+    const said = readReleases(files, signed.version)
+    releases.push(...said.releases)
+    for (const { path, why, attack } of said.skipped)
+      silent.push({ role, text: `${path.slice(0, 200)}: ${why}`, ...(attack && { attack }) })
   }
   return {
     vendor,
@@ -195,9 +199,12 @@ export function failureText(failure: RefreshFailure): string {
 }
 
 export const MAX_TORRENT_BYTES = 16 * 1024 * 1024
-export const MAX_BLOB_BYTES = 8 * 1024 * 1024
+const MAX_BLOB_BYTES = 8 * 1024 * 1024
 
-export type Fetched = Readonly<{ tag: 'ok'; bytes: Bytes }> | Readonly<{ tag: 'failed'; text: string }>
+export type Fetched =
+  | Readonly<{ tag: 'ok'; bytes: Bytes }>
+  /** `lie`: the attack's name, where a mirror had an answer that is not the one asked for. */
+  | Readonly<{ tag: 'failed'; text: string; lie?: 'endless-data' | 'mix-and-match' }>
 
 async function fromAny(
   mirrors: readonly string[],
@@ -207,10 +214,13 @@ async function fromAny(
   right: (bytes: Bytes) => boolean,
 ): Promise<Fetched> {
   const troubles: string[] = []
+  let lie: 'endless-data' | 'mix-and-match' | undefined
   for (const mirror of mirrors) {
     const result = await fetchBounded(fetcher, `${mirror.replace(/\/+$/, '')}${path}`, { maxBytes })
     if (result.tag === 'ok' && result.status === 200 && right(result.bytes))
       return { tag: 'ok', bytes: result.bytes }
+    if (result.tag === 'too-long') lie = 'endless-data'
+    else if (result.tag === 'ok' && result.status === 200) lie ??= 'mix-and-match'
     const why =
       result.tag === 'failed'
         ? result.text
@@ -221,7 +231,7 @@ async function fromAny(
             : `status ${result.status}`
     troubles.push(`${mirror}: ${why}`)
   }
-  return { tag: 'failed', text: troubles.join('; ') || 'no mirror is configured' }
+  return { tag: 'failed', text: troubles.join('; ') || 'no mirror is configured', ...(lie && { lie }) }
 }
 
 /** The .torrent of a release; `core/swarm/metainfo.ts` proves it against the signed release. Never throws. */
@@ -232,6 +242,21 @@ export const fetchTorrent = (
   fetcher: typeof fetch,
 ): Promise<Fetched> =>
   fromAny(mirrors, `/v/${vendor}/torrents/${infoHash}.torrent`, MAX_TORRENT_BYTES, fetcher, () => true)
+
+/** The list of a release's wrapped keys, as long as is signed and no longer. Never throws. */
+export const fetchKeys = (
+  mirrors: readonly string[],
+  vendor: VendorId,
+  { bytes: length, sha256 }: KeysTarget,
+  fetcher: typeof fetch,
+): Promise<Fetched> =>
+  fromAny(
+    mirrors,
+    `/v/${vendor}/blobs/${sha256}`,
+    length,
+    fetcher,
+    (bytes) => bytes.length === length && sha256Hex(bytes) === sha256,
+  )
 
 /** A blob, checked against its name. Never throws. */
 export const fetchBlob = (

@@ -175,12 +175,13 @@ export function delegatedTargets(
       let listing = search.listPaths(current, delegated)
       for (; listing.tag === 'wanted'; listing = search.listPaths(current, delegated))
         await load(listing.wanted)
-      const targets: TargetFound[] = []
-      for (const path of listing.paths) {
+      const targets = new Map<string, TargetFound>()
+      for (const path of listing.said.keys()) {
         const found = await find(path)
-        if ('file' in found) targets.push(found)
+        if ('file' in found) targets.set(path, found)
       }
-      return { targets, unheard: listing.unheard }
+      const beyond = search.overreaching(listing, (path) => targets.get(path)?.file)
+      return { targets: [...targets.values()], unheard: [...listing.unheard, ...beyond] }
     },
   }
 }
