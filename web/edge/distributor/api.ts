@@ -87,6 +87,8 @@ export type CarryRow = Readonly<{
   /** `product version`. */
   name: string
   fileName: string
+  /** Carried without being able to read it. */
+  encrypted: boolean
   bytes: number
   onDiskBytes: number
   pieces: number
@@ -162,6 +164,3 @@ export interface Distributor extends Live<DistributorSnapshot> {
   /** Looks at the mirror now, for all followed vendors. */
   refresh(): Promise<void>
 }
-
-/** `distributor.ts` exports `createDistributor`, `loadSettings(journal)` and `defaultSettings(money)`. */
-export type CreateDistributor = (deps: DistributorDeps) => Distributor

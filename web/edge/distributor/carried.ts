@@ -31,16 +31,17 @@ import type { Cheats } from '../swarm/cheats.ts'
 import type { RateLimit } from '../swarm/rate-limit.ts'
 import type { Wallet } from '../wallet/wallet.ts'
 import type { CarryState } from './api.ts'
+import { carryState, countBits } from './carry-state.ts'
+import { createDiskRest } from './disk-rest.ts'
 import { loadTorrent, saveTorrent, type CarryRecord } from './records.ts'
 
 /** How long it hopes for a free copy before it spends what it may. */
 export const GIFT_PATIENCE_MS = 5_000
-/** Ciphertext that may be out unpaid, in all and to keys that have not paid before (DESIGN: 32 MiB). */
-export const LOCKED_TIMEOUT_MS = 60_000
-/** At stake with one seller that has settled before, as bytes at the price cap; and with all new keys together. */
-const RISK_WINDOW_BYTES = 4 * MIB
-/** After trouble with the disk: doubled from one to the other while it lasts. */
-export const DISK_RETRY_MS = { first: 30_000, most: 600_000 } as const
+const LOCKED_TIMEOUT_MS = 60_000
+/** At stake with one seller that has settled before, as bytes at the price cap: rate × payment time fits in, at 2 MB/s with payments of 8 s. */
+const RISK_BYTES = 16 * MIB
+/** The same with all new keys together, but at least a piece. */
+const UNPROVEN_BYTES = 4 * MIB
 const RETRY_MS = [1_000, 3_000, 10_000, 30_000, 60_000] as const
 
 export type Terms = Readonly<{
@@ -119,9 +120,6 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
   let failures = 0
   let progress = { have: 0, atMs: 0 }
   let timer: ReturnType<typeof setTimeout> | undefined
-  let disk: { text: string; timer: ReturnType<typeof setTimeout> } | undefined
-  let diskRetryMs: number = DISK_RETRY_MS.first
-  const view = liveCell<CarriedView>(look())
 
   // One thing at a time: opening, changing terms and closing would meet half-made parts of each other.
   let queue: Promise<void> = Promise.resolve()
@@ -135,52 +133,22 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     if (wanted) wait(RETRY_MS[Math.min(failures, RETRY_MS.length) - 1]!)
   }
 
-  /** A download or shop that met a failing disk does not go on by itself: it is made anew when the wait is over. */
-  function rest(error: unknown): void {
-    if (disk !== undefined || !wanted) return
-    const why = error instanceof Error ? error.message : String(error)
-    const again = async (): Promise<void> => {
-      disk = undefined
-      await endDownload()
-      await bringUp()
-    }
-    const seconds = diskRetryMs / 1000
-    const wait = seconds < 180 ? `${seconds} seconds` : `${seconds / 60} minutes`
-    const text = `${why.replace(/\.?$/, '.')} It is tried again in ${wait}.`
-    disk = { text, timer: setTimeout(() => void enqueue(again), diskRetryMs) }
-    diskRetryMs = Math.min(2 * diskRetryMs, DISK_RETRY_MS.most)
-    pieceLog('disk-failed', { error: why })
-    show()
-  }
-  const diskWorks = (): void => {
-    diskRetryMs = DISK_RETRY_MS.first
-  }
-  const watched = async <T>(work: Promise<T>): Promise<T> => {
-    try {
-      return await work
-    } catch (error) {
-      rest(error)
-      throw error
-    }
-  }
-  const journal: Journal = {
-    put: (key, ...parts) => watched(deps.journal.put(key, ...parts)),
-    get: (key) => deps.journal.get(key),
-    delete: (key) => watched(deps.journal.delete(key)),
-    keys: (prefix) => deps.journal.keys(prefix),
-  }
-  const watchedStore = (at: PieceStore): PieceStore => ({
-    get have() {
-      return at.have
+  const disk = createDiskRest({
+    journal: deps.journal,
+    wanted: () => wanted,
+    again: () =>
+      void enqueue(async () => {
+        disk.end()
+        await endDownload()
+        await bringUp()
+      }),
+    onBegin(why) {
+      pieceLog('disk-failed', { error: why })
+      show()
     },
-    get bytesWritten() {
-      return at.bytesWritten
-    },
-    read: (offset, length, into) => at.read(offset, length, into),
-    write: (piece, bytes) => watched(at.write(piece, bytes).then(diskWorks)),
-    close: () => at.close(),
-    destroy: () => at.destroy(),
   })
+
+  const view = liveCell<CarriedView>(look())
 
   function wait(ms: number): void {
     clearTimeout(timer)
@@ -212,7 +180,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     const meta = readMetainfo(await torrent(), release)
     const opened = (store ??= await deps.openStore(meta))
     const sessionVendor: SessionVendor = { vendor, floor: deps.floor, onFloor: deps.onFloor }
-    const session = await (await deps.swarm()).join(meta, watchedStore(opened), sessionVendor)
+    const session = await (await deps.swarm()).join(meta, disk.watch(opened), sessionVendor)
     const unwatch = session.peers.subscribe(() => show())
     return { store: opened, session, unwatch }
   }
@@ -270,36 +238,45 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
         if (shop?.at !== made) return
         unwatch()
         shop = undefined
-        rest(error)
+        disk.begin(error)
       })
       .then(() => (shop?.at === made ? undefined : made.stop()))
       .catch((error: unknown) => pieceLog('shop-not-stopped', { error: String(error) }))
   }
 
-  const mayPay = (): boolean => terms.wallet !== undefined && terms.spend > 0
+  function mayPay(): boolean {
+    return terms.wallet !== undefined && terms.spend > 0
+  }
 
   const buyPolicy = (): BuyPolicy => {
-    const perWindow = priceOf(RISK_WINDOW_BYTES, release.priceCapMsat)
-    const atStake = msat(Math.min(perWindow, terms.spend))
+    const piece = Math.min(release.pieceLength, release.bytes)
+    const atStake = (bytes: number): Msat =>
+      msat(Math.min(priceOf(Math.max(bytes, piece), release.priceCapMsat), terms.spend))
     return {
       ...BUYER_DEFAULTS,
       resells: true,
       priceCap: release.priceCapMsat,
       budget: terms.spend,
-      riskBudget: atStake,
-      unprovenBudget: atStake,
+      riskBudget: atStake(RISK_BYTES),
+      unprovenBudget: atStake(UNPROVEN_BYTES),
       lockedTimeoutMs: LOCKED_TIMEOUT_MS,
       approved: terms.approved,
     }
   }
 
+  const owes = async (): Promise<boolean> => (await deps.journal.keys(`buy/${infoHash}/`)).length > 0
   async function bringDownload(at: Open): Promise<void> {
     const have = countBits(at.store.have, pieces)
-    if (have === pieces || disk !== undefined) return
+    if (disk.text !== undefined) return
+    // A copy that is whole may not be paid for yet: what is owed, or of unknown outcome, is seen through.
+    if (have === pieces && (download !== undefined || terms.wallet === undefined || !(await owes()))) return
     const now = deps.nowMs()
     if (!download || have > progress.have) progress = { have, atMs: now }
     const patient = now - progress.atMs < GIFT_PATIENCE_MS
-    const pay = mayPay() && (download?.wallet !== undefined || (download !== undefined && !patient))
+    const pay =
+      have === pieces
+        ? terms.wallet !== undefined
+        : mayPay() && (download?.wallet !== undefined || (download !== undefined && !patient))
     const wallet = pay ? terms.wallet : undefined
     const spend = pay ? terms.spend : msat(0)
     if (download && download.wallet === wallet && download.spend === spend) {
@@ -310,7 +287,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     const made = deps.createDownload({
       session: at.session,
       identity: deps.identity,
-      journal,
+      journal: disk.journal,
       ...(wallet && { wallet }),
       cheats: deps.cheats.proven,
       download: deps.download,
@@ -331,12 +308,17 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
       for (const end of watches) end()
     }
     download = { at: made, wallet, spend, unwatch }
+    // A debt whose invoice has lapsed waits for its seller to come back.
+    if (have === pieces)
+      void made.settled.then(() =>
+        enqueue(async () => (download?.at === made && !(await owes()) ? endDownload() : undefined)),
+      )
     if (!pay && mayPay()) wait(GIFT_PATIENCE_MS)
     try {
       await made.start()
     } catch (error) {
       await endDownload()
-      rest(error)
+      disk.begin(error)
     }
   }
 
@@ -351,8 +333,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
 
   async function takeDown(): Promise<void> {
     clearTimeout(timer)
-    clearTimeout(disk?.timer)
-    disk = undefined
+    disk.end()
     await endDownload()
     if (shop) {
       shop.unwatch()
@@ -378,7 +359,15 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     const have = (lastHave = store ? countBits(store.have, pieces) : lastHave)
     const peers = open?.session.peers.get()
     return {
-      state: stateOf(have),
+      state: carryState({
+        trouble,
+        wanted,
+        disk: disk.text,
+        complete: have === pieces,
+        download: downloadView?.state,
+        pays: download?.wallet !== undefined,
+        mayPay: mayPay(),
+      }),
       have,
       pieces,
       onDiskBytes: have === pieces ? release.bytes : have * release.pieceLength,
@@ -387,29 +376,6 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
       spent,
       shop: shopView,
     }
-  }
-
-  function stateOf(have: number): CarryState {
-    if (trouble !== undefined) return { tag: 'trouble', text: trouble }
-    if (!wanted) return { tag: 'held' }
-    if (disk !== undefined) return { tag: 'trouble', text: disk.text }
-    if (have === pieces) return { tag: 'seeding' }
-    const at = downloadView?.state
-    if (!at || at.tag === 'looking' || at.tag === 'stopped') return { tag: 'looking' }
-    if (at.tag === 'buying' || at.tag === 'complete') return { tag: 'fetching' }
-    if (!download?.wallet)
-      return mayPay()
-        ? { tag: 'looking' }
-        : {
-            tag: 'waiting',
-            text: 'Nobody gives it away now. Allow a sum for first copies in your terms, or wait.',
-          }
-    if (at.why === 'funds')
-      return {
-        tag: 'waiting',
-        text: `Its first copy needs ${Math.ceil(at.needMsat / 1000)} sats more in your wallet.`,
-      }
-    return { tag: 'waiting', text: at.text }
   }
 
   void enqueue(peek)
@@ -442,10 +408,4 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
       })
     },
   }
-}
-
-function countBits(bits: Uint8Array, pieces: number): number {
-  let have = 0
-  for (let piece = 0; piece < pieces; piece++) if ((bits[piece >> 3] ?? 0) & (0x80 >> (piece & 7))) have++
-  return have
 }

@@ -1,78 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import type { Bytes } from '../../core/bytes.ts'
 import { signOffer } from '../../core/exchange/offer.ts'
-import type { Live } from '../../core/live.ts'
 import { liveCell } from '../../core/live.ts'
 import { msat } from '../../core/money/msat.ts'
-import { createFakeMoney } from '../wallet/fake.ts'
-import type { Conditions, Distributor, DistributorSettings, DistributorSnapshot } from './api.ts'
-import { createDistributor, defaultSettings, loadSettings } from './distributor.ts'
-import {
-  fakeConfig,
-  fakeDisk,
-  fakeFetch,
-  fakeParts,
-  fakePool,
-  fakeVendor,
-  party,
-  RELAY,
-  sign,
-} from './fake-parts.ts'
-import { memoryJournal } from '../swarm/memory.ts'
-import { DISK_RETRY_MS, GIFT_PATIENCE_MS } from './carried.ts'
-
-const MONEY = 'sandbox:relay'
-const PIECE = 16_384
+import type { Conditions } from './api.ts'
+import { party, sign } from './fake-parts.ts'
+import { fill, MONEY, PIECE, until, world } from './test-distributor.ts'
 
 beforeEach(() => void vi.useFakeTimers({ now: new Date('2026-11-20T12:00:00Z') }))
 afterEach(() => void vi.useRealTimers())
-
-function world() {
-  const acme = fakeVendor(7, 'Acme')
-  const other = fakeVendor(8, 'Other')
-  const vendors = [acme, other]
-  const listed = [acme, other]
-  const journal = memoryJournal()
-  const disk = fakeDisk()
-  const pool = fakePool()
-  const fakes = fakeParts(vendors)
-  const bank = createFakeMoney({ money: MONEY })
-  const wallet = bank.wallet('seller', msat(1_000_000))
-  const make = (change: Partial<DistributorSettings> = {}, conditions?: Live<Conditions>): Distributor =>
-    createDistributor({
-      identity: party(1),
-      relayUrl: RELAY,
-      config: fakeConfig(MONEY, listed),
-      pool,
-      wallet,
-      stores: { openStore: disk.openStore, journal },
-      settings: { ...defaultSettings(MONEY), ...change },
-      ...(conditions && { conditions }),
-      nowMs: () => Date.now(),
-      random: (length) => new Uint8Array(length) as Bytes,
-      fetch: fakeFetch(() => fakeConfig(MONEY, vendors), vendors),
-      parts: fakes.parts,
-    })
-  return { acme, other, listed, journal, disk, pool, fakes, bank, wallet, make }
-}
-
-/** Runs timers until the distributor shows it. */
-async function until(
-  at: Distributor,
-  holds: (now: DistributorSnapshot) => boolean,
-): Promise<DistributorSnapshot> {
-  for (let step = 0; step < 100; step++) {
-    await vi.advanceTimersByTimeAsync(100)
-    if (holds(at.get())) return at.get()
-  }
-  throw new Error(`not reached: ${JSON.stringify(at.get(), undefined, 1)}`)
-}
-const fill = async (
-  store: { have: Uint8Array; write(piece: number, bytes: Uint8Array): Promise<void> },
-  n: number,
-) => {
-  for (let piece = 0; piece < n; piece++) await store.write(piece, new Uint8Array(PIECE))
-}
 
 describe('a distributor', () => {
   test('fetches what the vendor signed and sells from the first piece on', async () => {
@@ -114,6 +49,32 @@ describe('a distributor', () => {
     fakes.shops[1]!.sell({ id: 'w3', state: 'paid' })
     await until(second, (now) => now.earnings.today === 3_000)
     await second.stop()
+  })
+
+  test('sees through after a restart what it owes for a copy that is whole', async () => {
+    const { acme, fakes, make, journal } = world()
+    const release = acme.release('os', '1')
+    acme.sign([release])
+    const first = make()
+    await first.start()
+    await until(first, (now) => now.carrying.length === 1 && fakes.downloads.length === 1)
+    await fill(fakes.sessions[0]!.store, 4)
+    await until(first, (now) => now.carrying[0]?.state.tag === 'seeding')
+    await first.stop()
+
+    const second = make()
+    await second.start()
+    await until(second, () => fakes.shops.length === 2)
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(fakes.downloads).toHaveLength(1) // nothing is owed
+    await second.stop()
+
+    await journal.put(`buy/${release.infoHash}/${'a'.repeat(64)}`, new Uint8Array([0, 0, 0, 2, 123, 125]))
+    const third = make()
+    await third.start()
+    await until(third, () => fakes.downloads.length === 2)
+    expect(fakes.downloads[1]!.deps.wallet).toBeDefined()
+    await third.stop()
   })
 
   test('hears a new release at once, from the vendor only', async () => {
@@ -206,147 +167,6 @@ describe('a distributor', () => {
     })
     await at.updateSettings({ diskLimitBytes: 5 * PIECE })
     await until(at, (now) => now.carrying.length === 1 && now.troubles.length === 0)
-    await at.stop()
-  })
-
-  test('hopes for a free copy first, and pays only when none came and its owner allows', async () => {
-    const { acme, fakes, make } = world()
-    acme.sign([acme.release('os', '1')])
-    const at = make({ spendPerRelease: msat(50_000) })
-    await at.start()
-    await until(at, () => fakes.downloads.length === 1)
-    expect(fakes.downloads[0]!.deps.wallet).toBeUndefined()
-    await fill(fakes.sessions[0]!.store, 1)
-    await vi.advanceTimersByTimeAsync(GIFT_PATIENCE_MS + 200) // a piece came: patience begins anew
-    expect(fakes.downloads).toHaveLength(1)
-    await vi.advanceTimersByTimeAsync(GIFT_PATIENCE_MS)
-    expect(fakes.downloads).toHaveLength(2)
-    expect(fakes.downloads[0]!.running).toBe(false)
-    expect(fakes.downloads[1]!.deps).toMatchObject({ policy: { budget: 50_000, priceCap: 2_000 } })
-    expect(fakes.downloads[1]!.deps.wallet).toBeDefined()
-    await at.stop()
-  })
-
-  test('a download that a full disk stopped is made anew when there is space, at growing distances', async () => {
-    const { acme, disk, fakes, make } = world()
-    acme.sign([acme.release('os', '1')])
-    const at = make()
-    await at.start()
-    await until(at, () => fakes.downloads.length === 1)
-    const { store } = fakes.sessions[0]!
-    disk.fill(new Error('The disk is full.'))
-    await expect(store.write(0, new Uint8Array(PIECE))).rejects.toThrow('full')
-    const shown = await until(at, (now) => now.carrying[0]?.state.tag === 'trouble')
-    expect(shown.carrying[0]!.state).toMatchObject({
-      text: 'The disk is full. It is tried again in 30 seconds.',
-    })
-    await at.updateSettings({ price: msat(300) })
-    expect(fakes.downloads).toHaveLength(1) // a change of terms is no reason to try
-    await vi.advanceTimersByTimeAsync(DISK_RETRY_MS.first)
-    expect(fakes.downloads.map((download) => download.running)).toEqual([false, true])
-    await expect(store.write(0, new Uint8Array(PIECE))).rejects.toThrow('full')
-    await vi.advanceTimersByTimeAsync(2 * DISK_RETRY_MS.first - 1_000)
-    expect(fakes.downloads).toHaveLength(2)
-    disk.fill()
-    await until(at, (now) => now.carrying[0]?.state.tag === 'looking' && fakes.downloads.length === 3)
-    await fill(store, 4)
-    await until(at, (now) => now.carrying[0]?.state.tag === 'seeding')
-    await at.stop()
-  })
-
-  test('a shop that the disk kept from starting is made anew', async () => {
-    const { acme, fakes, make } = world()
-    acme.sign([acme.release('os', '1')])
-    fakes.breakShops(new Error('The disk is full.'))
-    const at = make()
-    await at.start()
-    await until(at, (now) => now.carrying[0]?.state.tag === 'trouble')
-    fakes.breakShops()
-    await vi.advanceTimersByTimeAsync(DISK_RETRY_MS.first)
-    expect(fakes.shops.at(-1)?.running).toBe(true)
-    await until(at, (now) => now.carrying[0]?.state.tag === 'looking')
-    await at.stop()
-    expect(fakes.shops.map((shop) => shop.running)).toEqual(fakes.shops.map(() => false))
-  })
-
-  test('spends nothing where its owner allowed nothing', async () => {
-    const { acme, fakes, make } = world()
-    acme.sign([acme.release('os', '1')])
-    const at = make({ spendPerRelease: msat(0) })
-    await at.start()
-    await vi.advanceTimersByTimeAsync(10 * GIFT_PATIENCE_MS)
-    expect(fakes.downloads.map((download) => download.deps.wallet)).toEqual([undefined])
-    await at.stop()
-  })
-
-  test('asks its price, but never more than the release allows; a change reaches the shop', async () => {
-    const { acme, fakes, make } = world()
-    acme.sign([acme.release('os', '1')])
-    const at = make({ price: msat(9_000) })
-    await at.start()
-    await until(at, () => fakes.shops.length === 1)
-    expect(fakes.shops[0]!.policy.price).toBe(2_000)
-    await at.updateSettings({ price: msat(300), uploadBps: 1_000 })
-    await until(at, () => fakes.shops[0]!.policy.price === 300)
-    expect(fakes.shops[0]!.policy.uploadBps).toBe(1_000)
-    await at.stop()
-  })
-
-  test('its terms outlive a restart', async () => {
-    const { journal, make } = world()
-    expect(await loadSettings(journal)).toBeUndefined()
-    const at = make()
-    await at.updateSettings({ price: msat(42), vendors: [], uploadBps: 5, downloadBps: 6 })
-    expect(await loadSettings(journal)).toMatchObject({
-      price: 42,
-      vendors: [],
-      uploadBps: 5,
-      downloadBps: 6,
-    })
-    await at.updateSettings({ uploadBps: undefined } as object)
-    expect(await loadSettings(journal)).not.toHaveProperty('uploadBps')
-    expect(await loadSettings(journal)).toHaveProperty('downloadBps', 6)
-  })
-
-  test('joins and fetches before there is a wallet, and sells as soon as there is one', async () => {
-    const { acme, fakes, wallet, make } = world()
-    acme.sign([acme.release('os', '1')])
-    const at = make()
-    at.setWallet(undefined)
-    await at.start()
-    await until(at, () => fakes.downloads.length === 1)
-    expect(fakes.shops).toHaveLength(0)
-    at.setWallet(wallet)
-    await until(at, () => fakes.shops[0]?.running === true)
-    const shown = await until(at, (now) => now.wallet?.balance === 1_000_000)
-    expect(shown.troubles).toEqual([])
-    await at.stop()
-  })
-
-  test('says that nobody here can pay a wallet of other money', async () => {
-    const { make } = world()
-    const at = make()
-    at.setWallet(createFakeMoney({ money: 'regtest:x' }).wallet('a', msat(0)))
-    const shown = await until(at, (now) => now.troubles.length > 0)
-    expect(shown.troubles[0]).toMatch(
-      /holds test sats; devices here pay in play sats\. Nobody here can pay you/,
-    )
-  })
-
-  test('says once that the relay is away, not again for the wallet that lives there', async () => {
-    const { acme, pool, wallet, make } = world()
-    acme.sign([acme.release('os', '1')])
-    const status = liveCell<{ connected: boolean; trouble?: string }>({
-      connected: false,
-      trouble: 'No connection.',
-    })
-    const at = make()
-    at.setWallet({ ...wallet, status })
-    await at.start()
-    await until(at, (now) => now.troubles.includes('No connection.')) // the relay is there: only the wallet is not
-    pool.connect(false)
-    await until(at, (now) => !now.relay.connected && now.troubles.length === 0)
-    expect(at.get().wallet?.trouble).toBe('No connection.')
     await at.stop()
   })
 

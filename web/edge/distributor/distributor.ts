@@ -3,20 +3,10 @@
  * and connects; what to carry is decided in `core/swarm/carry.ts`. States are shown as they are; what fails says so
  * and is tried again.
  */
-import type { InfoHash, PartyKey, VendorId } from '../../core/bytes.ts'
+import type { PartyKey, VendorId } from '../../core/bytes.ts'
 import { liveCell } from '../../core/live.ts'
 import { parseEvent } from '../../core/exchange/offer.ts'
 import { RELEASE } from '../../core/nostr/kinds.ts'
-import { releaseName, type Release } from '../../core/release/target.ts'
-import {
-  planCarry,
-  supersededBy,
-  type CarryItem,
-  type CarryReason,
-  type CarryStanding,
-} from '../../core/swarm/carry.ts'
-import { releaseSum } from '../../core/swarm/carry-earnings.ts'
-import { isNewer } from '../../core/release/version.ts'
 import { failureText, refresh } from '../release/mirror.ts'
 import type { Swarm } from '../swarm/api.ts'
 import { createCheats } from '../swarm/cheats.ts'
@@ -29,22 +19,12 @@ import type {
   DistributorParts,
   DistributorSettings,
   DistributorSnapshot,
-  EvictedRow,
 } from './api.ts'
-import { createCarried, type Carried, type CarriedView, type Terms } from './carried.ts'
+import { createCarried, type Carried, type Terms } from './carried.ts'
+import { createCarrying } from './carrying.ts'
 import { followVendors } from './following.ts'
 import { hearOthers } from './others.ts'
-import {
-  dropCarried,
-  EVICTED_ROWS,
-  loadCarried,
-  loadEvicted,
-  metadataStore,
-  saveCarried,
-  saveEvicted,
-  saveSettings,
-  type CarryRecord,
-} from './records.ts'
+import { metadataStore, saveSettings, type CarryRecord } from './records.ts'
 import { buildSnapshot } from './snapshot.ts'
 import { keepTally } from './tally.ts'
 import type { VendorMetadata } from './vendor-watch.ts'
@@ -70,11 +50,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
   const upload = createRateLimit(settings.uploadBps)
   const download = createRateLimit(settings.downloadBps)
   let running = false
-  let evicted: readonly EvictedRow[] = []
-  let planTrouble: string | undefined
-  let tooLarge: readonly string[] = []
   let relay = { connected: false, sinceMs: nowMs() }
-  const carried = new Map<InfoHash, Carried>()
   let wallet: { at: Wallet; watch: ReturnType<typeof watchWallet> } | undefined
   let swarm: Promise<Swarm> | undefined
   let parts: Promise<Makers> | undefined
@@ -87,9 +63,9 @@ export function createDistributor(deps: DistributorDeps): Distributor {
     fetch: deps.fetch,
     read: deps.parts?.readVendor ?? readFromMirror,
     follows,
-    carried: () => [...carried.values()].map((at) => at.record.vendor),
+    carried: () => [...carrying.all.values()].map((at) => at.record.vendor),
     running: () => running,
-    onChange: () => void plan(),
+    onChange: () => void carrying.plan(),
     nowMs,
     log,
   })
@@ -110,26 +86,26 @@ export function createDistributor(deps: DistributorDeps): Distributor {
     randomBytes: deps.random,
     log,
   })
+  const carrying = createCarrying({
+    journal,
+    watches,
+    follows,
+    diskLimitBytes: () => settings.diskLimitBytes,
+    running: () => running,
+    tally,
+    others,
+    open,
+    apply,
+    onChange: () => show(),
+    nowMs,
+    log,
+  })
   const cell = liveCell<DistributorSnapshot>(snapshot())
 
   // --- starting from what is on disk
 
-  const loaded = (async () => {
-    const [records, rows] = await Promise.all([
-      loadCarried(journal),
-      loadEvicted(journal),
-      tally.load(),
-      makeParts(),
-      cheats.loaded,
-    ])
-    evicted = rows
-    for (const record of records) await carry(record)
-    show()
-  })()
-  loaded.catch((error: unknown) => {
-    planTrouble = `What this distributor carries could not be read: ${text(error)} Nothing was deleted.`
-    show()
-  })
+  const loaded = carrying.load(Promise.all([tally.load(), makeParts(), cheats.loaded]))
+  loaded.catch(() => undefined) // shown with the troubles; `start` throws it
 
   function makeParts(): Promise<Makers> {
     parts ??= (async () => {
@@ -164,116 +140,11 @@ export function createDistributor(deps: DistributorDeps): Distributor {
     return { block, releases, targetsVersion }
   }
 
-  // --- what to carry
+  // --- what is carried
 
-  let planning: Promise<void> = Promise.resolve()
-  function plan(): Promise<void> {
-    planning = planning.then(planOnce).catch((error: unknown) => {
-      planTrouble = `What to carry could not be changed: ${text(error)} What is on disk stays.`
-      log('plan-failed', { error: text(error) })
-      show()
-    })
-    return planning
-  }
-
-  async function planOnce(): Promise<void> {
-    const signed = new Map<
-      InfoHash,
-      { vendor: VendorId; vendorName: string; release: Release; standing: CarryStanding }
-    >()
-    for (const [vendor, watch] of watches) {
-      const { metadata } = watch.view.get()
-      if (!metadata) continue
-      const { nostr, distributors } = metadata.block
-      if (running) cheats.follow(vendor, metadata.releases, [nostr, ...distributors])
-      for (const release of metadata.releases) {
-        const standing = supersededBy(release, metadata.releases, isNewer, release.version)
-          ? 'superseded'
-          : 'current'
-        signed.set(release.infoHash, { vendor, vendorName: metadata.block.name, release, standing })
-      }
-    }
-    const items: CarryItem[] = []
-    for (const at of carried.values()) items.push(itemOf(at.record, true, standingOf(at.record, signed)))
-    for (const [infoHash, row] of signed)
-      if (!carried.has(infoHash)) items.push(itemOf({ ...row, takenAt: 0 }, false, row.standing))
-    const todo = planCarry(items, settings.diskLimitBytes, nowMs())
-
-    for (const { infoHash, reason } of todo.evict) await evict(infoHash, reason)
-    for (const infoHash of todo.fetch) {
-      const row = signed.get(infoHash)
-      if (!row || !running) continue
-      const { vendor, vendorName, release } = row
-      const record: CarryRecord = { v: 1, vendor, vendorName, release, takenAt: nowMs() }
-      await saveCarried(journal, record)
-      if (evicted.some((old) => old.infoHash === infoHash)) {
-        evicted = evicted.filter((old) => old.infoHash !== infoHash)
-        await saveEvicted(journal, evicted)
-      }
-      await carry(record)
-    }
-    tooLarge = todo.noRoom
-      .map((infoHash) => signed.get(infoHash)?.release)
-      .filter((release) => release !== undefined && release.bytes > settings.diskLimitBytes)
-      .map((release) => releaseName(release!))
-    planTrouble = undefined
-    await applyMode()
-    if (running) others.listen([...carried.keys()])
-    show()
-  }
-
-  function standingOf(
-    record: CarryRecord,
-    signed: ReadonlyMap<InfoHash, { standing: CarryStanding }>,
-  ): CarryStanding {
-    if (!follows(record.vendor)) return 'unfollowed'
-    // Before its vendor was heard in this run, the last proven word counts: it was signed when it was taken.
-    if (!watches.get(record.vendor)?.view.get().metadata) return 'current'
-    return signed.get(record.release.infoHash)?.standing ?? 'withdrawn'
-  }
-
-  function itemOf(
-    record: Pick<CarryRecord, 'release' | 'takenAt'>,
-    held: boolean,
-    standing: CarryStanding,
-  ): CarryItem {
-    const { infoHash, bytes, releasedAt } = record.release
-    const sum = releaseSum(tally.get(), infoHash)
-    return {
-      infoHash,
-      bytes,
-      held,
-      evictedBefore: evicted.some((row) => row.infoHash === infoHash && row.reason === 'made room'),
-      standing,
-      otherSellers: otherSellers(infoHash),
-      earnedMsat: sum.earned,
-      releasedAt,
-      lastUsefulAtMs: Math.max(sum.lastAt, record.takenAt),
-    }
-  }
-
-  function otherSellers(infoHash: InfoHash): number {
-    return Math.max(others.of(infoHash).length, carried.get(infoHash)?.view.get().fullCopies ?? 0)
-  }
-
-  async function evict(infoHash: InfoHash, reason: CarryReason): Promise<void> {
-    const at = carried.get(infoHash)
-    if (!at) return
-    await at.destroy()
-    await dropCarried(journal, infoHash)
-    carried.delete(infoHash)
-    tally.forget(infoHash)
-    const { bytes } = at.record.release
-    const row: EvictedRow = { infoHash, name: releaseName(at.record.release), bytes, at: nowMs(), reason }
-    evicted = [row, ...evicted.filter((old) => old.infoHash !== infoHash)].slice(0, EVICTED_ROWS)
-    await saveEvicted(journal, evicted)
-    log('evicted', { release: at.record.release.path, reason })
-  }
-
-  async function carry(record: CarryRecord): Promise<void> {
-    const { infoHash } = record.release
+  async function open(record: CarryRecord): Promise<Carried> {
     const { createDownload, createShop } = await makeParts()
-    const at = createCarried(
+    return createCarried(
       {
         record,
         relayUrl: deps.relayUrl,
@@ -298,8 +169,6 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       },
       termsFor(record),
     )
-    carried.set(infoHash, at)
-    at.view.subscribe((view) => count(infoHash, view))
   }
 
   function joinSwarm(): Promise<Swarm> {
@@ -362,7 +231,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
   async function applyMode(): Promise<void> {
     const on = mode().tag === 'on'
     const stopping: Promise<void>[] = []
-    for (const at of carried.values()) {
+    for (const at of carrying.all.values()) {
       at.setTerms(termsFor(at.record))
       if (on) at.start()
       else stopping.push(at.stop())
@@ -370,13 +239,16 @@ export function createDistributor(deps: DistributorDeps): Distributor {
     await Promise.all(stopping)
   }
 
-  // --- counting
-
-  function count(infoHash: InfoHash, view: CarriedView): void {
-    if (view.shop) {
-      tally.count(infoHash, view.shop)
+  /** After a plan: what is carried now runs or rests, and is listened for. */
+  async function apply(): Promise<void> {
+    for (const [vendor, { view }] of running ? watches : []) {
+      const { metadata } = view.get()
+      if (!metadata) continue
+      const { nostr, distributors } = metadata.block
+      cheats.follow(vendor, metadata.releases, [nostr, ...distributors])
     }
-    show()
+    await applyMode()
+    if (running) others.listen([...carrying.all.keys()])
   }
 
   // --- showing
@@ -404,24 +276,15 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       wallet: wallet?.watch.view.get(),
       relay,
       earnings: tally.get(),
-      evicted,
-      carried: [...carried.values()],
+      evicted: carrying.evicted,
+      carried: [...carrying.all.values()],
       follows,
       watches,
       others: (infoHash) => others.of(infoHash),
-      otherSellers,
-      standing: (record) => standingNow(record),
-      troubles: [...(planTrouble ? [planTrouble] : []), ...tooLarge.map(tooLargeText)],
+      otherSellers: carrying.otherSellers,
+      standing: carrying.standing,
+      troubles: carrying.troubles,
     })
-  }
-
-  function standingNow(record: CarryRecord): CarryStanding {
-    const releases = watches.get(record.vendor)?.view.get().metadata?.releases
-    if (!follows(record.vendor)) return 'unfollowed'
-    if (!releases) return 'current'
-    const mine = releases.find((release) => release.infoHash === record.release.infoHash)
-    if (!mine) return 'withdrawn'
-    return supersededBy(mine, releases, isNewer, mine.version) ? 'superseded' : 'current'
   }
 
   function setWallet(next: Wallet | undefined): void {
@@ -433,7 +296,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       wallet = { at: next, watch }
       watch.view.subscribe(() => show())
     }
-    for (const at of carried.values()) at.setTerms(termsFor(at.record))
+    for (const at of carrying.all.values()) at.setTerms(termsFor(at.record))
     show()
   }
   setWallet(deps.wallet)
@@ -459,7 +322,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       if (deps.conditions)
         endings.push(
           deps.conditions.subscribe(() => {
-            if (!first) void plan()
+            if (!first) void carrying.plan()
             first = false
           }),
         )
@@ -467,7 +330,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
         tally.roll()
         show()
       }, TICK_MS)
-      const planTick = setInterval(() => void plan(), PLAN_EVERY_MS)
+      const planTick = setInterval(() => void carrying.plan(), PLAN_EVERY_MS)
       endings.push(
         () => clearInterval(tick),
         () => clearInterval(planTick),
@@ -475,7 +338,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       show()
       await loaded
       following.apply()
-      await plan()
+      await carrying.plan()
     },
 
     async stop() {
@@ -487,7 +350,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       others.stop()
       cheats.rest()
       await loaded.catch(() => undefined)
-      await (planning = planning.then(applyMode))
+      await carrying.inTurn(applyMode)
       const leaving = swarm
       swarm = undefined
       if (leaving) await leaving.then((at) => at.close()).catch(() => undefined)
@@ -508,7 +371,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       show()
       await saveSettings(journal, settings)
       following.apply()
-      await plan()
+      await carrying.plan()
     },
 
     async refresh() {
@@ -517,6 +380,4 @@ export function createDistributor(deps: DistributorDeps): Distributor {
   }
 }
 
-const tooLargeText = (name: string): string =>
-  `${name} is larger than your disk limit and is not carried. Raise the limit to carry it.`
 const text = (error: unknown): string => (error instanceof Error ? error.message : String(error))

@@ -7,7 +7,7 @@ import { MAX_FILTER_VALUES } from '../nostr/filter.ts'
 import type { Pool } from '../nostr/pool.ts'
 
 /** Sellers remembered per release; beyond it new ones are not counted. */
-export const SELLERS_HEARD = 200
+const SELLERS_HEARD = 200
 
 type Heard = Readonly<{ price: Msat; money: Money; at: number; expiresAtMs: number }>
 

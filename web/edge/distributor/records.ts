@@ -2,7 +2,7 @@
 import * as v from 'valibot'
 import { fromUtf8, toHex, utf8, type InfoHash, type VendorId } from '../../core/bytes.ts'
 import { msat, type Money } from '../../core/money/msat.ts'
-import { infoHashSchema, msatSchema, sha256HexSchema, targetCustomSchema } from '../../core/release/target.ts'
+import { infoHashSchema, msatSchema, releaseSchema, sha256HexSchema } from '../../core/release/target.ts'
 import { noEarnings, parseEarnings, type Earnings } from '../../core/swarm/carry-earnings.ts'
 import type { TextStore } from '../release/store.ts'
 import type { Journal } from '../swarm/api.ts'
@@ -32,14 +32,6 @@ export const defaultSettings = (money: Money): DistributorSettings => ({
   vendors: 'all',
   spendPerRelease: msat(money.startsWith('sandbox:') ? 100_000 : 0),
   pauseOn: { metered: false, lowBattery: false },
-})
-
-const releaseSchema = v.object({
-  ...targetCustomSchema.entries,
-  path: text(512),
-  bytes: count,
-  sha256: sha256HexSchema,
-  targetsVersion: count,
 })
 
 const carryRecordSchema = v.object({

@@ -20,7 +20,7 @@ import type { CarryRecord } from './records.ts'
 import type { VendorWatch } from './vendor-watch.ts'
 import type { WalletView } from './wallet-watch.ts'
 
-export const UPLOAD_ROWS = 50
+const UPLOAD_ROWS = 50
 
 export type SnapshotParts = Readonly<{
   mode: DistributorMode
@@ -104,6 +104,7 @@ function carryRow(at: Carried, parts: SnapshotParts): CarryRow {
     vendorName,
     name: releaseName(release),
     fileName: release.fileName,
+    encrypted: release.confidential !== undefined,
     bytes: release.bytes,
     onDiskBytes: view.onDiskBytes,
     pieces: view.pieces,

@@ -91,7 +91,7 @@ export type DownloadState =
   | { tag: 'looking' } // no seller has what we lack
   | { tag: 'buying' }
   | { tag: 'waiting'; why: 'funds'; needMsat: Msat }
-  | { tag: 'waiting'; why: 'price' | 'money' | 'budget' | 'payment' | 'wallet'; text: string }
+  | { tag: 'waiting'; why: 'price' | 'money' | 'budget' | 'payment' | 'wallet' | 'trouble'; text: string }
   | { tag: 'stopped' }
   | { tag: 'complete' } // all pieces proven; every payment settled or given up
 

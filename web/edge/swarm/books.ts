@@ -26,9 +26,13 @@ export type Reopened = Readonly<{
   lost: Msat
   /** Receipts for what came on credit, oldest first: their sellers may have missed them. */
   onCredit: readonly { seller: PartyKey; quote: Sha256Hex; preimage: string }[]
+  /** Payments whose fees the wallet had not named. */
+  feesOpen: readonly FeesOpen[]
   /** Handed to the wallet, outcome not known; or owed. */
   open: readonly { signed: SignedQuote; record: PurchaseRecord }[]
 }>
+
+export type FeesOpen = Readonly<{ id: Sha256Hex; row: WindowRow }>
 
 const lastPart = (key: string): string => key.slice(key.lastIndexOf('/') + 1)
 
@@ -40,6 +44,11 @@ export class Books {
   readonly receipts: Receipt[] = []
   /** In order of payment. */
   readonly rows: WindowRow[] = []
+  /** Paid quotes by payment hash; and those of them whose fees are not on disk. */
+  readonly #paid = new Map<Sha256Hex, Receipt>()
+  readonly #feesOpen = new Map<Sha256Hex, FeesOpen>()
+  /** Receipts being written, by quote. */
+  readonly #keeping = new Map<Sha256Hex, Promise<void>>()
 
   constructor(journal: Journal, infoHash: string) {
     this.#journal = journal
@@ -70,10 +79,36 @@ export class Books {
     return this.#journal.delete(this.#purchase(id))
   }
 
-  async keep(id: Sha256Hex, receipt: Receipt, row: WindowRow): Promise<void> {
-    await this.#journal.put(`receipt/${this.#infoHash}/${id}`, encodeJson({ receipt, row }))
+  /** `feesOpen`: the row's fees are not known yet; `nameFees` follows, in this run or a later one. */
+  keep(id: Sha256Hex, receipt: Receipt, row: WindowRow, feesOpen: boolean): Promise<void> {
+    const keeping = this.#write(id, receipt, row, feesOpen).then(() => this.#know(id, receipt, row, feesOpen))
+    this.#keeping.set(id, keeping)
+    return keeping
+  }
+
+  #know(id: Sha256Hex, receipt: Receipt, row: WindowRow, feesOpen: boolean): void {
     this.receipts.push(receipt)
     this.rows.push(row)
+    this.#paid.set(row.paymentHash, receipt)
+    if (feesOpen) this.#feesOpen.set(row.paymentHash, { id, row })
+  }
+
+  /** What a payment cost, where its receipt is written or being written; one that is not takes it from its window. */
+  async nameFees(id: Sha256Hex, paymentHash: Sha256Hex, feesMsat: Msat): Promise<void> {
+    await this.#keeping.get(id)
+    const at = this.rows.findIndex((row) => row.paymentHash === paymentHash)
+    const row = this.rows[at]
+    const receipt = this.#paid.get(paymentHash)
+    const known = row?.feesMsat === feesMsat && !this.#feesOpen.has(paymentHash)
+    if (row === undefined || receipt === undefined || known) return
+    this.#feesOpen.delete(paymentHash)
+    this.rows[at] = { ...row, feesMsat }
+    await this.#write(id, receipt, { ...row, feesMsat }, false)
+  }
+
+  #write(id: Sha256Hex, receipt: Receipt, row: WindowRow, feesOpen: boolean): Promise<void> {
+    const record = { receipt, row, ...(feesOpen ? { feesOpen } : {}) } as const
+    return this.#journal.put(`receipt/${this.#infoHash}/${id}`, encodeJson(record))
   }
 
   async accuse(seller: PartyKey, proof: Uint8Array, why: string, amount: Msat): Promise<void> {
@@ -89,10 +124,10 @@ export class Books {
     for (const key of await this.#journal.keys(`receipt/${this.#infoHash}/`)) {
       const paid = decodePaid(await this.#journal.get(key))
       if (paid === undefined) continue
-      done.add(lastPart(key))
-      this.#used.add(lastPart(key)).add(paid.row.paymentHash)
-      this.receipts.push(paid.receipt)
-      this.rows.push(paid.row)
+      const id = lastPart(key) as Sha256Hex
+      done.add(id)
+      this.#used.add(id).add(paid.row.paymentHash)
+      this.#know(id, paid.receipt, paid.row, paid.feesOpen === true)
     }
     this.rows.sort((a, b) => a.paidAt - b.paidAt)
     const banned: { key: PartyKey; why: string }[] = []
@@ -108,6 +143,7 @@ export class Books {
       paid: sum(this.rows.map((row) => row.amountMsat)),
       fees: sum(this.rows.map((row) => row.feesMsat)),
       lost: sum(losses),
+      feesOpen: [...this.#feesOpen.values()],
       onCredit: this.#onCredit(),
       open: await this.#openPurchases(done),
     }

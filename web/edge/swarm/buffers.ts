@@ -26,7 +26,14 @@ export class Buffers {
   }
 }
 
-/** Frees the memory at once; `bytes` and every other view of it are empty afterwards. */
+/**
+ * In Chromium a buffer that the browser made (a message, a cipher's result, a file's part) lies there until the browser's
+ * collector runs, and emptied by hand it no longer counts as a reason to run it: tabs kept whole files so.
+ */
+const byHand =
+  typeof (globalThis as { process?: { getBuiltinModule?: unknown } }).process?.getBuiltinModule === 'function'
+
+/** In Node frees the memory at once, and `bytes` and every other view of it are empty afterwards; tabs leave it to the browser. */
 export function free({ buffer }: Uint8Array<ArrayBuffer>): void {
-  buffer.transfer(0)
+  if (byHand) buffer.transfer(0)
 }

@@ -1,13 +1,14 @@
 import { afterAll, expect, test } from 'vitest'
 import { toHex, type Bytes, type InfoHash, type PartyKey, type VendorId } from '../../core/bytes.ts'
 import { accusationEvent, contentOf, proofIn } from '../../core/exchange/accusation.ts'
+import { cheatBounds } from '../../core/exchange/cheats.ts'
 import { encodeProof, type FraudProof } from '../../core/exchange/fraud.ts'
 import { artifact, BLOCK, bytes32, party, proofOf, sell, type Party } from '../../core/exchange/sample.ts'
 import { liveCell, type Live } from '../../core/live.ts'
 import { signEvent, verifyEvent, type NostrEvent } from '../../core/nostr/event.ts'
 import type { Release } from '../../core/release/target.ts'
 import { matchesAny, type Filter } from '../nostr/filter.ts'
-import type { Pool } from '../nostr/pool.ts'
+import type { Pool, SubscribeOptions } from '../nostr/pool.ts'
 import { createCheats, type Cheats, type CheatsDeps, type Proven } from './cheats.ts'
 import { memoryJournal } from './memory.ts'
 
@@ -55,8 +56,15 @@ class Relay implements Pool {
     this.stored.push(event)
     for (const { filters, run } of [...this.#subscriptions]) if (matchesAny(filters, event)) run(event)
   }
-  subscribe(filters: readonly Filter[], run: (event: NostrEvent) => void): () => void {
+  subscribe(
+    filters: readonly Filter[],
+    onEvent: (event: NostrEvent) => void,
+    { unverified }: SubscribeOptions = {},
+  ): () => void {
     this.asked.push(filters)
+    const run = (event: NostrEvent): void => {
+      if (unverified === true || verifyEvent(event)) onEvent(event)
+    }
     const entry = { filters, run }
     this.#subscriptions.add(entry)
     for (const event of this.stored) if (matchesAny(filters, event)) run(event)
@@ -212,6 +220,19 @@ test.each<[string, (event: NostrEvent) => NostrEvent]>([
   expect(cheats.ignored.get().size).toBe(0)
 })
 
+test('a relay that forges a flood in the vendor’s name takes none of the vendor’s places', async () => {
+  const relay = new Relay()
+  const { cheats } = start(relay, party('b'))
+  cheats.follow(vendor, [release], [party('vendor').key])
+  await cheats.loaded
+  const genuine = accuse(party('vendor'), proofAbout(seller), seller.key)
+  for (let i = 0; i < cheatBounds.waitingOfAuthor.known + cheatBounds.checks.known; i++)
+    relay.say({ ...genuine, id: toHex(bytes32(`forged ${i}`)), sig: '11'.repeat(64) })
+  relay.say(genuine)
+  await convicted(cheats, seller.key)
+  expect(cheats.ignored.get().size).toBe(0)
+})
+
 test('what names another key than it convicts is false', async () => {
   const relay = new Relay()
   const { cheats } = start(relay, party('b'))
@@ -270,8 +291,8 @@ test('who is met on a wire is asked about by name, once', async () => {
   const byName = () => relay.asked.flat().filter((filter) => filter['#p'] !== undefined)
   const met = new Promise<void>((done) => {
     const subscribe = relay.subscribe.bind(relay)
-    relay.subscribe = (filters, run) => {
-      const end = subscribe(filters, run)
+    relay.subscribe = (filters, run, options) => {
+      const end = subscribe(filters, run, options)
       if (filters.some((filter) => filter['#p'] !== undefined)) done()
       return end
     }

@@ -74,7 +74,8 @@ const MET_PAGE = 50
 const MET_EVERY_MS = 2_000
 const MET_AGAIN_MS = 600_000
 const AUTHORS_PER_FILTER = 500
-const MAX_AUTHOR_FILTERS = 16
+/** Room for the largest fleet. */
+const MAX_AUTHOR_FILTERS = 20
 /** Vendors whose accusations are asked for: two subscriptions each. */
 const MAX_FOLLOWED = 50
 const RETRY_MS = 10_000
@@ -212,25 +213,30 @@ export function createCheats(deps: CheatsDeps): Cheats {
 
   // --- asking the relays
 
-  const hear = (event: NostrEvent): void => {
+  const hear = (event: NostrEvent, verified = false): void => {
     const accusation = ready ? readAccusation(event) : undefined
-    if (accusation !== undefined) take({ tag: 'heard', accusation, draw: deps.random() })
+    if (accusation !== undefined) take({ tag: 'heard', accusation, verified, draw: deps.random() })
   }
 
-  /** Apart from strangers', so that a flood of those cannot crowd them out of a relay's page. */
+  /**
+   * Apart from strangers', so that a flood of those cannot crowd them out of a relay's page; and verified, so that no
+   * relay can fill their places with what they did not sign.
+   */
   function askKnown(vendor: VendorId, known: readonly PartyKey[]): () => void {
-    const filters: Filter[] = []
-    const most = Math.min(known.length, MAX_AUTHOR_FILTERS * AUTHORS_PER_FILTER)
-    for (let at = 0; at < most; at += AUTHORS_PER_FILTER) {
-      const authors = known.slice(at, Math.min(most, at + AUTHORS_PER_FILTER))
-      filters.push({ kinds: [FRAUD_PROOF], '#i': [vendor], authors })
-    }
-    return filters.length === 0 ? () => undefined : pool.subscribe(filters, hear, { unverified: true })
+    return askInParts(
+      known,
+      (authors) => ({ kinds: [FRAUD_PROOF], '#i': [vendor], authors }),
+      (filter) => pool.subscribe([filter], (event) => hear(event, true)),
+    )
   }
   const askStrangers = (vendor: VendorId): (() => void) =>
-    pool.subscribe([{ kinds: [FRAUD_PROOF], '#i': [vendor], limit: STRANGERS_PAGE }], hear, {
-      unverified: true,
-    })
+    pool.subscribe(
+      [{ kinds: [FRAUD_PROOF], '#i': [vendor], limit: STRANGERS_PAGE }],
+      (event) => hear(event),
+      {
+        unverified: true,
+      },
+    )
 
   function askSoon(): void {
     if (stopped) return
@@ -249,13 +255,15 @@ export function createCheats(deps: CheatsDeps): Cheats {
     asked.clear()
     for (const key of keys) asked.add(key)
     endMet()
-    endMet =
-      keys.length === 0
-        ? () => undefined
-        : pool.subscribe([{ kinds: [FRAUD_PROOF], '#p': keys, limit: MET_PAGE }], hear, { unverified: true })
+    endMet = askInParts(
+      keys,
+      (part) => ({ kinds: [FRAUD_PROOF], '#p': part, limit: MET_PAGE }),
+      (filter) => pool.subscribe([filter], (event) => hear(event), { unverified: true }),
+    )
   }
 
-  function follow(vendor: VendorId, releases: readonly Release[], known: readonly PartyKey[]): void {
+  function follow(vendor: VendorId, releases: readonly Release[], named: readonly PartyKey[]): void {
+    const known = named.slice(0, MAX_AUTHOR_FILTERS * AUTHORS_PER_FILTER)
     let isNew = false
     for (const { infoHash, piecesRoot, bytes, pieceLength } of releases) {
       const release = { root: piecesRoot, shape: { length: bytes, pieceLength } }
@@ -352,3 +360,15 @@ export function createCheats(deps: CheatsDeps): Cheats {
 }
 
 const text = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** A subscription for each so many keys: a relay takes messages of 64 KiB. Gives the function that ends them all. */
+function askInParts(
+  keys: readonly PartyKey[],
+  filterOf: (part: readonly PartyKey[]) => Filter,
+  subscribe: (filter: Filter) => () => void,
+): () => void {
+  const ends: (() => void)[] = []
+  for (let at = 0; at < keys.length; at += AUTHORS_PER_FILTER)
+    ends.push(subscribe(filterOf(keys.slice(at, at + AUTHORS_PER_FILTER))))
+  return () => ends.forEach((end) => end())
+}

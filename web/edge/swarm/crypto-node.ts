@@ -1,15 +1,20 @@
-/** Hashes and ciphers of whole windows in Node (`#crypto`): its own hash is five times as fast as WebCrypto on 16 KiB. */
+/**
+ * Hashes and ciphers of whole windows in Node (`#crypto`): its own hash is five times as fast as WebCrypto on 16 KiB, and
+ * cipher and hash together take a third less of the processor on the spot than through WebCrypto's threads.
+ */
 import type { Bytes, Sha256Hex } from '../../core/bytes.ts'
-import { MIB } from '../../core/money/msat.ts'
+import { counterAt, windowKey } from '../../core/exchange/cipher.ts'
 import { BLOCK, HASH, blocksIn } from '../../core/swarm/merkle.ts'
-import { cryptInPlace, type CryptedWindow, type RunningHash } from './crypto-web.ts'
+import { free } from './buffers.ts'
+import type { CryptedWindow, RunningHash } from './crypto-web.ts'
 
 type NodeCrypto = {
   hash(algorithm: string, data: Uint8Array, encoding: 'buffer'): Uint8Array
   createHash(algorithm: string): RunningHash
+  createCipheriv(algorithm: string, key: Uint8Array, iv: Uint8Array): { update(data: Uint8Array): Bytes }
 }
 
-const { hash, createHash } = (
+const { hash, createHash, createCipheriv } = (
   globalThis as unknown as { process: { getBuiltinModule(name: 'node:crypto'): NodeCrypto } }
 ).process.getBuiltinModule('node:crypto')
 
@@ -20,22 +25,31 @@ export const runningSha256 = (): Promise<RunningHash> => Promise.resolve(createH
 
 export function leafHashes(bytes: Uint8Array): Promise<Bytes> {
   const leaves = new Uint8Array(blocksIn(bytes.length) * HASH)
-  for (let block = 0; block * BLOCK < bytes.length; block++) {
-    const slice = bytes.subarray(block * BLOCK, (block + 1) * BLOCK)
-    leaves.set(hash('sha256', slice, 'buffer'), block * HASH)
-  }
+  hashBlocks(bytes, leaves, 0)
   return Promise.resolve(leaves)
 }
 
-/** Large enough to cost little, small beside a window. */
-const IN_NODE = { partBytes: MIB / 2, together: 8 }
+/** The hash of each block of `bytes` into `leaves`, from the entry of block `first` on. */
+function hashBlocks(bytes: Uint8Array, leaves: Uint8Array, first: number): void {
+  for (let block = 0; block * BLOCK < bytes.length; block++) {
+    const slice = bytes.subarray(block * BLOCK, (block + 1) * BLOCK)
+    leaves.set(hash('sha256', slice, 'buffer'), (first + block) * HASH)
+  }
+}
+
+/** What is hashed next is still in the processor's cache. */
+const PART_BLOCKS = 8
 
 /** @param bytes are given away: the result lies in their memory */
-export async function cryptHashed(
-  secret: Uint8Array,
-  quoteId: Sha256Hex,
-  bytes: Bytes,
-): Promise<CryptedWindow> {
-  await cryptInPlace(secret, quoteId, bytes, IN_NODE)
-  return { bytes, leaves: await leafHashes(bytes) }
+export function cryptHashed(secret: Uint8Array, quoteId: Sha256Hex, bytes: Bytes): Promise<CryptedWindow> {
+  const cipher = createCipheriv('aes-256-ctr', windowKey(secret, quoteId), counterAt(0))
+  const leaves = new Uint8Array(blocksIn(bytes.length) * HASH)
+  for (let block = 0; block * BLOCK < bytes.length; block += PART_BLOCKS) {
+    const part = bytes.subarray(block * BLOCK, (block + PART_BLOCKS) * BLOCK)
+    const done = cipher.update(part)
+    hashBlocks(done, leaves, block)
+    part.set(done)
+    free(done)
+  }
+  return Promise.resolve({ bytes, leaves })
 }

@@ -11,7 +11,8 @@ export type RunningHash = Readonly<{ update(bytes: Uint8Array): void; digest(): 
 export type CryptedWindow = Readonly<{ bytes: Bytes; leaves: Bytes }>
 
 /** Chromium ciphers parts of this size twice as fast as a MiB at once. */
-const IN_TABS = { partBytes: 4 * BLOCK, together: 64 }
+const PART_BYTES = 4 * BLOCK
+const TOGETHER = 64
 
 /** AES-256-CTR with the window's key: the same call encrypts and decrypts. */
 export async function cryptWith(secret: Uint8Array, quoteId: Sha256Hex, bytes: Bytes): Promise<Bytes> {
@@ -19,26 +20,25 @@ export async function cryptWith(secret: Uint8Array, quoteId: Sha256Hex, bytes: B
   return new Uint8Array(await crypt(key, 0, bytes))
 }
 
-/** Like `cryptWith`, in place: in parts of `partBytes`, so many `together`. */
-export async function cryptInPlace(
-  secret: Uint8Array,
-  quoteId: Sha256Hex,
-  bytes: Bytes,
-  { partBytes, together }: Readonly<{ partBytes: number; together: number }> = IN_TABS,
-): Promise<void> {
-  const key = await importKey(secret, quoteId)
+/** Like `cryptWith`, in place. */
+export async function cryptInPlace(secret: Uint8Array, quoteId: Sha256Hex, bytes: Bytes): Promise<void> {
+  await cryptParts(await importKey(secret, quoteId), 0, bytes)
+}
+
+/** AES-CTR in place, of bytes that stand at `offset` (a multiple of 16) of what the key encrypts. */
+export async function cryptParts(key: CryptoKey, offset: number, bytes: Bytes): Promise<void> {
   let next = 0
   const work = async (): Promise<void> => {
     while (next < bytes.length) {
       const at = next
-      next += partBytes
+      next += PART_BYTES
       const part = bytes.subarray(at, next)
-      const done = new Uint8Array(await crypt(key, at, part))
+      const done = new Uint8Array(await crypt(key, offset + at, part))
       part.set(done)
       free(done)
     }
   }
-  await Promise.all(Array.from({ length: together }, work))
+  await Promise.all(Array.from({ length: TOGETHER }, work))
 }
 
 const importKey = (secret: Uint8Array, quoteId: Sha256Hex): Promise<CryptoKey> =>

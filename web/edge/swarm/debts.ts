@@ -9,6 +9,7 @@ import type { Message } from '../../core/exchange/message.ts'
 import { openQuote, signQuote, windowBytes, type Quote, type SignedQuote } from '../../core/exchange/quote.ts'
 import type { Invoice } from '../wallet/wallet.ts'
 import type { Peer } from './peer.ts'
+import { saleWords } from './sale-words.ts'
 import { messageOf, type ShopParts } from './shop-parts.ts'
 
 /** How long an invoice for delivered pieces stays payable; then the buyer asks for another. */
@@ -108,7 +109,7 @@ export class Debts {
 
   async #renewed(quote: Quote, record: DebtRecord): Promise<SignedQuote> {
     const { deps } = this.#parts
-    const invoice = await this.invoice(quote.amount, quote.pieces.length)
+    const invoice = await this.invoice(quote)
     const expiry = Math.floor(deps.nowMs() / 1000) + CREDIT_QUOTE_S
     const next = { ...quote, paymentHash: invoice.paymentHash, invoice: invoice.bolt11, expiry }
     const signed = signQuote(next, deps.identity.secret, crypto.getRandomValues(new Uint8Array(32)))
@@ -116,10 +117,10 @@ export class Debts {
     return signed
   }
 
-  invoice(amount: Quote['amount'], pieces: number): Promise<Invoice> {
+  invoice({ amount, pieces, buyer }: Pick<Quote, 'amount' | 'pieces' | 'buyer'>): Promise<Invoice> {
     const { deps, session } = this.#parts
     if (deps.wallet === undefined) throw new Error('no wallet that can sell')
-    const description = `${pieces} pieces of ${session.meta.name}`.slice(0, 200)
+    const description = saleWords(pieces.length, session.meta.name, { seller: deps.identity.key, buyer })
     return deps.wallet.makeInvoice({ amount, description, expirySeconds: CREDIT_QUOTE_S })
   }
 

@@ -7,6 +7,7 @@ import type { DownloadDeps } from './api.ts'
 import type { Books } from './books.ts'
 import type { Buffers } from './buffers.ts'
 import type { Peer } from './peer.ts'
+import type { SteadyClock } from './steady-clock.ts'
 import type { TradingSession } from './swarm.ts'
 
 /** One window's bytes while they come in and until they are opened. */
@@ -69,6 +70,8 @@ export class Works {
 export type DownloadParts = {
   readonly deps: DownloadDeps
   readonly session: TradingSession
+  /** The buyer's; quotes and invoices go by the wall clock. */
+  readonly clock: SteadyClock
   readonly works: Works
   /** Of ciphertexts. */
   readonly buffers: Buffers
@@ -76,6 +79,8 @@ export type DownloadParts = {
   buyer: Buyer
   running: boolean
   readonly step: (event: BuyerEvent) => void
+  /** Runs a job that nobody waits for: what it throws stops the buying, and is shown. */
+  readonly guard: (job: Promise<void>) => void
   readonly peer: (id: string) => Peer | undefined
   readonly peersOf: (key: PartyKey) => readonly Peer[]
   /** Bytes of a window came in: for the rates. */

@@ -17,7 +17,7 @@ export type DownloadFacts = Readonly<{
   rateOf: (key: PartyKey) => number
   /** Names made up for ordinary peers: nobody's, and in no report. */
   plainKeys: ReadonlySet<PartyKey>
-  mirror: Readonly<{ bytes: number; trouble: string | undefined }>
+  mirror: Readonly<{ bytes: number; trouble: string | undefined; passing: boolean }>
   nowMs: number
 }>
 
@@ -74,12 +74,21 @@ function sellersOf({ buyer, rows, rateOf, plainKeys }: DownloadFacts): SellerSum
   })
 }
 
-function stateOf({ buyer, running, trouble, walletTrouble, hasWallet, nowMs }: DownloadFacts): DownloadState {
+function stateOf({
+  buyer,
+  running,
+  trouble,
+  walletTrouble,
+  hasWallet,
+  mirror,
+  nowMs,
+}: DownloadFacts): DownloadState {
   if (!running) return { tag: 'stopped' }
-  if (trouble !== undefined) return { tag: 'waiting', why: 'wallet', text: trouble }
+  if (trouble !== undefined) return { tag: 'waiting', why: 'trouble', text: trouble }
   const view = outlook(buyer, nowMs)
   if (view.tag !== 'complete' && walletTrouble !== undefined && buyer.walletRestsUntilMs > nowMs)
     return { tag: 'waiting', why: 'wallet', text: `The wallet does not pay: ${walletTrouble}` }
+  if (view.tag === 'looking' && mirror.passing) return { tag: 'buying' }
   switch (view.tag) {
     case 'complete':
     case 'buying':

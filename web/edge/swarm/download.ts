@@ -21,13 +21,15 @@ import { Owing } from './owing.ts'
 import { Payer } from './payer.ts'
 import { LatestOffers, type OfferMessage } from './latest-offers.ts'
 import type { Peer } from './peer.ts'
+import { SteadyClock } from './steady-clock.ts'
 import { trading, type TradingSession } from './swarm.ts'
+import type { Wallet } from '../wallet/wallet.ts'
 import { WindowIntake } from './window-intake.ts'
 import { WindowOpening } from './window-opening.ts'
 
 const TICK_MS = 500
 const SHOW_MS = 100
-/** While sats are missing the balance is asked for this often, should the wallet's notification be lost. */
+/** The balance is asked for this often, should a notification be lost or others spend from it. */
 const BALANCE_MS = 10_000
 /** Windows that a line of credit is shared by. */
 const WINDOWS_A_LINE = 4
@@ -40,6 +42,7 @@ class RunningDownload implements Download {
   readonly #deps: DownloadDeps
   readonly #session: TradingSession
   readonly #parts: DownloadParts
+  readonly #clock: SteadyClock
   readonly #owing: Owing
   readonly #mirrors: MirrorPeers
   readonly #intake: WindowIntake
@@ -60,14 +63,18 @@ class RunningDownload implements Download {
   readonly #offers = new LatestOffers((peer, offer) => this.#onOffer(peer, offer))
   #stops: (() => void)[] = []
   #showTimer: ReturnType<typeof setTimeout> | undefined
+  #wakeTimer: ReturnType<typeof setTimeout> | undefined
+  #wakeAtMs = Number.POSITIVE_INFINITY
   #lastTickMs = 0
 
   constructor(deps: DownloadDeps) {
     this.#deps = deps
+    this.#clock = new SteadyClock(deps.nowMs)
     this.#session = trading(deps.session)
     const seed = new DataView(fromHex(deps.identity.key).buffer).getUint32(0)
     this.#parts = {
       deps,
+      clock: this.#clock,
       session: this.#session,
       works: new Works(),
       buffers: new Buffers(),
@@ -75,6 +82,7 @@ class RunningDownload implements Download {
       buyer: buyers.openBuyer(this.#session.meta, deps.policy, seed),
       running: false,
       step: (event) => this.#step(event),
+      guard: (job) => void this.#guard(job),
       peer: (id) => this.#peers.get(id),
       peersOf: (key) => [...this.#peers.values()].filter((peer) => peer.key === key),
       received: (peer, bytes) => this.#countBytes(peer, bytes),
@@ -117,7 +125,7 @@ class RunningDownload implements Download {
     // A wire may outlive this object: late frames of an earlier one must not fit a request of ours.
     this.#parts.buyer.nextWindow = crypto.getRandomValues(new Uint32Array(1))[0]! >>> 2
     this.#parts.books = new Books(journal, this.#session.meta.infoHash)
-    this.#lastTickMs = this.#deps.nowMs()
+    this.#lastTickMs = this.#clock.nowMs()
     const { have } = this.#session.store
     const there: number[] = []
     for (let piece = 0; piece < this.#session.meta.pieces; piece++)
@@ -146,7 +154,7 @@ class RunningDownload implements Download {
       if (peer.offer !== undefined) this.#onMessage(peer, peer.offer)
     }
     for (const peer of this.#session.plain()) if (!peer.choking) this.#gives(peer)
-    if (wallet !== undefined) this.#stops.push(wallet.onEvent(() => void this.#payer.askWallet()))
+    if (wallet !== undefined) this.#stops.push(...this.#follow(wallet))
     const timer = setInterval(() => this.#tick(), TICK_MS)
     this.#stops.push(
       () => clearInterval(timer),
@@ -166,6 +174,7 @@ class RunningDownload implements Download {
     this.#stops = []
     this.#parts.works.clear()
     clearTimeout(this.#showTimer)
+    clearTimeout(this.#wakeTimer)
     this.#cell.set({ ...this.#snapshot(), state: { tag: 'stopped' } })
     return Promise.resolve()
   }
@@ -225,6 +234,8 @@ class RunningDownload implements Download {
         return this.#intake.onQuote(peer, message)
       case 'key':
         return this.#intake.onKey(message)
+      case 'sending':
+        return this.#step({ tag: 'sending', peer: peer.id, pieces: message.pieces })
       case 'credit':
         return this.#onCredit(peer, message.bytes)
       default:
@@ -256,6 +267,7 @@ class RunningDownload implements Download {
       money,
       maxWindowBytes,
       mode,
+      offerUntilMs: this.#clock.fromWall(offer.expiresAtS * 1000),
     })
     this.#step({ tag: 'has', peer: peer.id, pieces: peer.haves() })
   }
@@ -264,9 +276,9 @@ class RunningDownload implements Download {
     this.#lines.set(peer.id, bytes)
     const known = this.#parts.buyer.peers.get(peer.id)
     if (known?.mode !== 'credit') return
-    const { key, price, gift, money } = known
+    const { key, price, gift, money, mode, offerUntilMs } = known
     const maxWindowBytes = this.#creditWindow(peer)
-    this.#step({ tag: 'joined', peer: peer.id, key, price, gift, money, maxWindowBytes, mode: 'credit' })
+    this.#step({ tag: 'joined', peer: peer.id, key, price, gift, money, maxWindowBytes, mode, offerUntilMs })
   }
 
   /** Several windows share the line, so that one is paid for while the next comes. */
@@ -279,8 +291,9 @@ class RunningDownload implements Download {
   // Effects
 
   #step(event: buyers.BuyerEvent): void {
-    const effects = buyers.step(this.#parts.buyer, event, this.#deps.nowMs())
+    const effects = buyers.step(this.#parts.buyer, event, this.#clock.nowMs())
     for (const effect of effects) this.#run(effect)
+    this.#wakeLater()
     this.#show()
   }
 
@@ -291,11 +304,11 @@ class RunningDownload implements Download {
       case 'cancel':
         return this.#peers.get(effect.peer)?.send({ t: 'cancel', id: effect.window })
       case 'pay':
-        return void this.#guard(this.#payer.pay(effect.window))
+        return this.#parts.guard(this.#payer.pay(effect.window))
       case 'look-up':
-        return void this.#guard(this.#payer.lookUp(effect.window))
+        return this.#parts.guard(this.#payer.lookUp(effect.window))
       case 'open':
-        return void this.#guard(this.#opening.open(effect.window))
+        return this.#parts.guard(this.#opening.open(effect.window))
       case 'renew':
         return this.#owing.renew(effect.window, effect.peer)
       case 'discard':
@@ -320,16 +333,41 @@ class RunningDownload implements Download {
 
   // Clock and view
 
+  /** When somebody may be asked again who rests now. */
+  #wakeLater(): void {
+    const { wakeAtMs } = this.#parts.buyer
+    if (wakeAtMs === this.#wakeAtMs) return
+    this.#wakeAtMs = wakeAtMs
+    clearTimeout(this.#wakeTimer)
+    if (!this.#parts.running || !Number.isFinite(wakeAtMs)) return
+    this.#wakeTimer = setTimeout(
+      () => this.#step({ tag: 'tick' }),
+      Math.max(1, wakeAtMs - this.#clock.nowMs()),
+    )
+  }
+
+  /** Its own payments are counted here; to ask after each would triple what the wallet is asked. */
+  #follow(wallet: Wallet): (() => void)[] {
+    return [
+      wallet.onEvent(({ tag }) => {
+        if (tag !== 'sent') void this.#payer.askWallet()
+      }),
+      // A limit that was raised lets it go on.
+      wallet.onConnection(() => {
+        if (this.#cell.get().state.tag === 'waiting') void this.#payer.askWallet()
+      }),
+    ]
+  }
+
   #tick(): void {
-    const nowMs = this.#deps.nowMs()
+    const nowMs = this.#clock.nowMs()
     const seconds = Math.max(0.001, (nowMs - this.#lastTickMs) / 1000)
     this.#lastTickMs = nowMs
     for (const meter of this.#rates.values()) {
       meter.rate = meter.rate * 0.7 + (meter.bytes / seconds) * 0.3
       meter.bytes = 0
     }
-    if (this.#cell.get().state.tag === 'waiting' && nowMs - this.#payer.askedAtMs > BALANCE_MS)
-      void this.#payer.askWallet()
+    if (nowMs - this.#payer.askedAtMs > BALANCE_MS) void this.#payer.askWallet()
     this.#step({ tag: 'tick' })
   }
 
@@ -341,7 +379,7 @@ class RunningDownload implements Download {
   }
 
   #show(): void {
-    const { tag } = buyers.outlook(this.#parts.buyer, this.#deps.nowMs())
+    const { tag } = buyers.outlook(this.#parts.buyer, this.#clock.nowMs())
     if (tag === 'complete') this.#finish()
     this.#showTimer ??= setTimeout(() => {
       this.#showTimer = undefined
@@ -351,7 +389,7 @@ class RunningDownload implements Download {
 
   /** The sums are there to be read before anybody hears that it is over. */
   #finish(): void {
-    const nowMs = this.#deps.nowMs()
+    const nowMs = this.#clock.nowMs()
     // A debt whose invoice has lapsed waits for its seller to come back, for however long: nothing is on its way.
     const open = [...this.#parts.buyer.windows.values()].some(
       (window) => !window.elsewhere && (window.mode !== 'credit' || window.quoteExpiresAtMs > nowMs),
@@ -381,7 +419,7 @@ class RunningDownload implements Download {
       hasWallet: this.#deps.wallet !== undefined,
       rateOf: (key) => this.#rates.get(key)?.rate ?? 0,
       plainKeys: this.#plainKeys,
-      nowMs: this.#deps.nowMs(),
+      nowMs: this.#clock.nowMs(),
     })
   }
 }

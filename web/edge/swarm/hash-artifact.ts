@@ -17,7 +17,6 @@ export async function hashArtifact(
   name: string,
   trackers: readonly string[],
   onProgress: (pieces: number, of: number) => void = () => undefined,
-  onPiece: (piece: number, bytes: Uint8Array) => Promise<void> = () => Promise.resolve(),
 ): Promise<{ meta: Metainfo; sha256: Sha256Hex; magnet: string }> {
   if (source.length === 0) throw new EmptyArtifactError()
   const shape = { length: source.length, pieceLength: pieceLengthFor(source.length) }
@@ -27,12 +26,10 @@ export async function hashArtifact(
   const whole = await runningSha256()
   for (let piece = 0; piece < count; piece++) {
     const bytes = await source.read(piece * shape.pieceLength, pieceBytes(shape, piece))
+    const hashing = Promise.all([leafHashes(bytes), hashOf('SHA-1', bytes)])
+    // Here, while the others run on threads of their own.
     whole.update(bytes)
-    const [leaves, sha1] = await Promise.all([
-      leafHashes(bytes),
-      hashOf('SHA-1', bytes),
-      onPiece(piece, bytes),
-    ])
+    const [leaves, sha1] = await hashing
     layer.set(pieceRoot(leaves, shape), piece * HASH)
     sha1s.push(sha1)
     onProgress(piece + 1, count)

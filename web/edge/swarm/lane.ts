@@ -17,12 +17,15 @@ import {
   type Data,
 } from '../../core/exchange/lane.ts'
 import { MessageError } from '../../core/exchange/message.ts'
+import { BLOCK } from '../../core/swarm/merkle.ts'
 import { free } from './buffers.ts'
 
 /** What waits in the channel goes out within about this time: frames are queued behind it. */
 const AHEAD_MS = 200
 /** Bytes that may wait in the channel; it is filled again when half of them have gone. */
 const HIGH_WATER = { least: 256 * 1024, most: 4 * 1024 * 1024 } as const
+/** A message is at most this part of it: on a slow line what comes in large pieces looks like silence. */
+const PARTS = 8
 
 type PeerConnection = NonNullable<Connection['_pc']>
 
@@ -46,8 +49,7 @@ export const laneLimit = (connection: PeerConnection | null | undefined): number
 
 export class Lane {
   readonly #channel: RTCDataChannel
-  /** Bytes of ciphertext in one message. */
-  readonly payload: number
+  readonly #payload: number
   readonly #longest: number
   #waiting: (() => void)[] = []
   #highWater: number = HIGH_WATER.least
@@ -57,7 +59,7 @@ export class Lane {
   /** Opens it on this side. `longest`: what the other side takes. @throws when the connection is no more */
   constructor(connection: PeerConnection, longest: number, events: LaneEvents) {
     this.#longest = Math.min(longest, laneLimit(connection))
-    this.payload = lanePayload(this.#longest)
+    this.#payload = lanePayload(this.#longest)
     const channel = connection.createDataChannel?.('satpatch', { negotiated: true, id: LANE_STREAM })
     if (channel === undefined) throw new TypeError('no data channels here')
     this.#channel = channel
@@ -83,6 +85,16 @@ export class Lane {
     channel.onclose = () => this.#wake()
     // The connection's own error ends the peer; without a listener Node would end the process.
     channel.onerror = () => this.#wake()
+  }
+
+  /** Bytes of ciphertext in one message. */
+  get payload(): number {
+    return Math.min(this.#payload, Math.floor(this.#highWater / PARTS / BLOCK) * BLOCK)
+  }
+
+  /** Bytes that may wait in it: what goes out within about `AHEAD_MS`. */
+  get highWater(): number {
+    return this.#highWater
   }
 
   get open(): boolean {

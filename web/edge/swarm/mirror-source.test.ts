@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
-import { MirrorError, readMirror } from './mirror-source.ts'
+import { MirrorError, readMirror, readWhole } from './mirror-source.ts'
 
 const content = Uint8Array.from({ length: 100_000 }, (_, i) => i * 31 + (i >> 8))
 const closing: (() => void)[] = []
@@ -45,26 +45,42 @@ describe('an HTTP mirror', () => {
     expect(await read(url, 70_000, 30_000)).toEqual(content.slice(70_000))
   })
 
-  test('without ranges is read from its start, at any chunking', async () => {
+  test('without ranges is read once, piece by piece, at any chunking, and no further than is wanted', async () => {
+    let served = 0
     const url = await serve((_request, response) => {
+      served++
       response.writeHead(200, { 'content-length': content.length })
       for (let at = 0; at < content.length; at += 777) response.write(content.subarray(at, at + 777))
       response.end()
     })
-    expect(await read(url, 1000, 500)).toEqual(content.slice(1000, 1500))
+    expect(await trouble(url)).toBe('whole only')
     expect(await read(url, 0, content.length)).toEqual(content.slice())
+    const from = { url, length: content.length, fetch: globalThis.fetch }
+    const pieces: Uint8Array[] = []
+    const keep = (piece: number, bytes: Uint8Array): number => (pieces[piece] = bytes).length
+    served = 0
+    await readWhole(from, 16_384, (...piece) => Promise.resolve(keep(...piece) > 0))
+    expect(served).toBe(1)
+    expect(pieces.map(({ length }) => length)).toEqual([16384, 16384, 16384, 16384, 16384, 16384, 1696])
+    expect(Buffer.concat(pieces)).toEqual(Buffer.from(content))
+    pieces.length = 0
+    await readWhole(from, 16_384, (piece, bytes) => Promise.resolve(keep(piece, bytes) > 0 && piece < 2))
+    expect(pieces).toHaveLength(3)
+    const short = await serve((_, response) => response.end(content.subarray(0, 20_000)))
+    const cut = { ...from, url: short, length: 20_001 }
+    await expect(readWhole(cut, 16_384, () => Promise.resolve(true))).rejects.toThrow(MirrorError)
   })
 
   test('that is of another length, cut short, gone, broken or lying about its range is told apart', async () => {
     const answers: [string, (request: IncomingMessage, response: ServerResponse) => void][] = [
-      ['wrong length', (request, response) => ranges(request, response, 99)],
+      ['other file', (request, response) => ranges(request, response, 99)],
       ['wrong length', (_, response) => response.writeHead(200, { 'content-length': 3 }).end('abc')],
-      ['wrong length', (_, response) => response.writeHead(416).end()],
+      ['other file', (_, response) => response.writeHead(416).end()],
       [
         'wrong length',
         (_, response) => {
-          response.writeHead(200, { 'transfer-encoding': 'chunked' })
-          response.end(content.subarray(0, 1200))
+          response.writeHead(206, { 'content-range': 'bytes 1000-1499/*', 'transfer-encoding': 'chunked' })
+          response.end(content.subarray(1000, 1200))
         },
       ],
       ['not found', (_, response) => response.writeHead(404).end()],

@@ -1,6 +1,7 @@
 /** The browser's piece stores: OPFS behind a worker, and a chosen `File` read where it lies. */
 import type { Bytes } from '../../core/bytes.ts'
 import { pieceBytes, type Shape } from '../../core/swarm/merkle.ts'
+import { openCipher } from '../confidential/cipher.ts'
 import type { Metainfo, PieceStore } from './api.ts'
 import type { OpfsReply, OpfsRequest } from './opfs.worker.ts'
 
@@ -42,18 +43,25 @@ function startWorker(): Worker {
   return started
 }
 
+/** Whose copy it is: a vendor's of what it made, or a volunteer's. One browser may be both, and each deletes its own only. */
+export type Shelf = 'own' | 'carried'
+
 /** Opens what this browser holds of the artifact, pieces of an earlier visit included. One tab at a time. */
-export async function openOpfsStore(meta: Metainfo): Promise<PieceStore> {
-  const name = meta.infoHash
+export async function openOpfsStore(meta: Metainfo, shelf: Shelf = 'own'): Promise<PieceStore> {
+  const name = shelf === 'own' ? meta.infoHash : `${meta.infoHash}.${shelf}`
   const have = (await ask({ op: 'open', name, length: meta.length, bits: meta.pieces })) ?? new Uint8Array()
   return storeOn(name, have, meta)
 }
 
-/** Copies a chosen file into OPFS, so that it seeds again after a reload. The file must be the artifact. */
-export async function importToOpfs(meta: Metainfo, file: Blob): Promise<PieceStore> {
+/**
+ * Copies a chosen file into OPFS, so that it seeds again after a reload. The file must be the artifact; with `key` it is
+ * the plain one of an encrypted artifact, and encrypted on its way.
+ */
+export async function importToOpfs(meta: Metainfo, file: Blob, key?: Bytes): Promise<PieceStore> {
   const name = meta.infoHash
   await ask({ op: 'open', name, length: meta.length, bits: meta.pieces })
-  const have = (await ask({ op: 'import', name, file, pieceLength: meta.pieceLength })) ?? new Uint8Array()
+  const { pieceLength } = meta
+  const have = (await ask({ op: 'import', name, file, pieceLength, ...(key && { key }) })) ?? new Uint8Array()
   return storeOn(name, have, meta)
 }
 
@@ -87,15 +95,22 @@ function storeOn(name: string, have: Uint8Array, shape: Shape): PieceStore {
   }
 }
 
-/** All pieces of a chosen file, read where it lies: seeding starts at once, and ends with the page. */
-export function fileStore(file: Blob, shape: Shape): PieceStore {
+/**
+ * All pieces of a chosen file, read where it lies: seeding starts at once, and ends with the page. With `key` they are
+ * those of the encrypted artifact.
+ */
+export function fileStore(file: Blob, shape: Shape, key?: Bytes): PieceStore {
+  const cipher = key && openCipher(key)
   const pieces = Math.ceil(shape.length / shape.pieceLength)
   const have = new Uint8Array(Math.ceil(pieces / 8)).fill(0xff)
   if (pieces % 8 !== 0) have[have.length - 1] = (0xff << (8 - (pieces % 8))) & 0xff
   return {
     have,
     bytesWritten: 0,
-    read: async (offset, length) => new Uint8Array(await file.slice(offset, offset + length).arrayBuffer()),
+    async read(offset, length) {
+      const bytes = new Uint8Array(await file.slice(offset, offset + length).arrayBuffer())
+      return cipher ? (await cipher)(offset, bytes) : bytes
+    },
     write: (piece, bytes) =>
       bytes.length === pieceBytes(shape, piece)
         ? Promise.resolve()

@@ -3,11 +3,13 @@
  * One file of bytes and one of bits (`.have`) per artifact; a bit is written after its piece is flushed. Pieces that
  * are asked for while others wait share one flush.
  */
+import { openCipher } from '../confidential/cipher.ts'
+
 export type OpfsRequest =
   | { op: 'open'; name: string; length: number; bits: number }
   | { op: 'read'; name: string; offset: number; length: number }
   | { op: 'write'; name: string; piece: number; offset: number; bytes: Uint8Array<ArrayBuffer> }
-  | { op: 'import'; name: string; file: Blob; pieceLength: number }
+  | { op: 'import'; name: string; file: Blob; pieceLength: number; key?: Uint8Array<ArrayBuffer> }
   | { op: 'close'; name: string }
   | { op: 'remove'; name: string }
 export type OpfsReply = { ok: true; bytes?: Uint8Array<ArrayBuffer> } | { ok: false; message: string }
@@ -65,9 +67,10 @@ async function run(request: OpfsRequest): Promise<Uint8Array<ArrayBuffer> | unde
       of.unflushed.push(request.piece)
       return flushSoon(of)
     case 'import': {
+      const cipher = request.key && (await openCipher(request.key))
       for (let at = 0; at < request.file.size; at += COPY_BYTES) {
         const part = new Uint8Array(await request.file.slice(at, at + COPY_BYTES).arrayBuffer())
-        writeAll(of.data, part, at)
+        writeAll(of.data, cipher ? await cipher(at, part) : part, at)
       }
       for (let piece = 0; piece * request.pieceLength < request.file.size; piece++) of.unflushed.push(piece)
       flush(of)

@@ -59,8 +59,8 @@ export class Owing {
       bytes: work.bytes,
       amount: quote.amount,
       paymentHash: quote.paymentHash,
-      quoteExpiresAtMs: quote.expiry * 1000,
-      requestedAtMs: work.requestedAt,
+      quoteExpiresAtMs: this.#parts.clock.fromWall(quote.expiry * 1000),
+      requestedAtMs: this.#parts.clock.fromWall(work.requestedAt),
       ...(quote.mode === undefined ? {} : { mode: quote.mode }),
     }
     this.#parts.works.set(this.#parts.buyer.nextWindow, { ...work, peer: '', signed, checking: true })
@@ -132,6 +132,7 @@ export class Owing {
 
   #quoted(id: WindowId, { quote }: SignedQuote): void {
     const { amount, paymentHash, expiry } = quote
-    this.#parts.step({ tag: 'quoted', window: id, amount, paymentHash, expiresAtMs: expiry * 1000 })
+    const expiresAtMs = this.#parts.clock.fromWall(expiry * 1000)
+    this.#parts.step({ tag: 'quoted', window: id, amount, paymentHash, expiresAtMs })
   }
 }

@@ -4,12 +4,15 @@
  */
 import { fromHex, sha256Hex, toHex } from '../../core/bytes.ts'
 import { windowBytes, type SignedQuote } from '../../core/exchange/quote.ts'
+import { peekInvoice } from '../../core/money/bolt11.ts'
 import { msat, ZERO, type Msat } from '../../core/money/msat.ts'
 import { payAgain, type WindowId } from '../../core/swarm/buyer.ts'
 import type { DownloadDeps } from './api.ts'
+import type { FeesOpen } from './books.ts'
 import type { DownloadParts, Work } from './download-parts.ts'
 import type { Owing } from './owing.ts'
 import type { PurchaseRecord } from './records.ts'
+import { LATEST_START_MS, type Wallet } from '../wallet/wallet.ts'
 
 export class Payer {
   readonly #parts: DownloadParts
@@ -19,6 +22,8 @@ export class Payer {
   /** When the balance was last asked for. */
   askedAtMs = 0
   #asking = false
+  /** Of before a restart. */
+  #feesOpen: readonly FeesOpen[] = []
 
   constructor(parts: DownloadParts, owing: Owing) {
     this.#parts = parts
@@ -50,6 +55,7 @@ export class Payer {
     if (!this.#parts.running) return
     this.trouble = result.tag === 'failed' ? result.message : undefined
     if (result.tag === 'paid') return this.#onPreimage(id, work, signed, result.preimage, result.fees)
+    if (this.#parts.buyer.feesOpen.has(id)) return this.#askFees(id, work, signed)
     deps.log?.('payment open', {
       tag: result.tag,
       message: result.message,
@@ -72,7 +78,25 @@ export class Payer {
       return this.#parts.step({ tag: 'pay-unknown', window: id })
     }
     work.preimage ??= preimage
+    const late = this.#parts.buyer.feesOpen.has(id)
     this.#parts.step({ tag: 'settled', window: id, fees })
+    if (late) this.#parts.guard(this.#parts.books.nameFees(signed.quote.id, signed.quote.paymentHash, fees))
+  }
+
+  /** Settled by the seller's word, and the wallet did not answer: it may say now what it took. */
+  async #askFees(id: WindowId, work: Work, signed: SignedQuote): Promise<void> {
+    const found = await this.#parts.deps.wallet?.lookUp(signed.quote.paymentHash).catch(() => undefined)
+    if (!this.#parts.running || found?.state !== 'settled' || found.preimage === undefined) return
+    this.#onPreimage(id, work, signed, found.preimage, found.fees)
+  }
+
+  /** Whether the wallet may still begin to pay it: while the invoice lives, or a request that it has not seen yet. */
+  #mayStart(id: WindowId, { quote }: SignedQuote): boolean {
+    const { buyer, clock, deps } = this.#parts
+    // After a restart not known, but before its quote had lapsed.
+    const handedInMs = Math.min(buyer.windows.get(id)?.payingAtMs ?? 0, clock.fromWall(quote.expiry * 1000))
+    const invoiceEndsMs = peekInvoice(quote.invoice)?.expiresAtMs ?? quote.expiry * 1000
+    return clock.nowMs() < handedInMs + LATEST_START_MS || deps.nowMs() < invoiceEndsMs
   }
 
   async lookUp(id: WindowId): Promise<void> {
@@ -92,9 +116,11 @@ export class Payer {
       if (found === undefined) {
         // The wallet never heard of it. An invoice pays once, so the same one may be handed in again while it lives.
         if (signed.quote.expiry * 1000 > deps.nowMs()) {
-          if (payAgain(this.#parts.buyer, id, deps.nowMs())) return await this.#send(id, work, signed)
+          if (payAgain(this.#parts.buyer, id, this.#parts.clock.nowMs()))
+            return await this.#send(id, work, signed)
           return this.#parts.step({ tag: 'pay-unknown', window: id })
         }
+        if (this.#mayStart(id, signed)) return this.#parts.step({ tag: 'pay-unknown', window: id })
         await this.#notPaid(signed)
         return this.#parts.step({ tag: 'pay-failed', window: id, code: 'expired' })
       }
@@ -106,7 +132,8 @@ export class Payer {
 
   /** Takes up what a power cut left: sums, cheats, and payments whose outcome is not known. */
   async resume(): Promise<void> {
-    const { banned, open, paid, fees, lost, onCredit } = await this.#parts.books.reopen()
+    const { banned, open, paid, fees, lost, onCredit, feesOpen } = await this.#parts.books.reopen()
+    this.#feesOpen = feesOpen
     this.#owing.reopened(onCredit)
     for (const { key, why } of banned) this.#parts.step({ tag: 'banned', key, why })
     const bytes = this.#parts.books.rows.reduce((total, row) => total + row.bytes, 0)
@@ -143,19 +170,37 @@ export class Payer {
     )
   }
 
+  /** The process died between a seller's key and the wallet's answer: what the payment cost is asked for now. */
+  async #askOldFees(wallet: Wallet): Promise<void> {
+    const open = this.#feesOpen
+    this.#feesOpen = []
+    const unnamed: FeesOpen[] = []
+    for (const one of open) {
+      const { seller: key, paymentHash, amountMsat: amount } = one.row
+      const found = await wallet.lookUp(paymentHash).catch(() => undefined)
+      if (!this.#parts.running) return
+      if (found?.state === 'settled') {
+        this.#parts.step({ tag: 'fees-named', key, amount, fees: found.fees })
+        this.#parts.guard(this.#parts.books.nameFees(one.id, paymentHash, found.fees))
+      } else unnamed.push(one)
+    }
+    this.#feesOpen = unnamed
+  }
+
   /** What the wallet holds, and in what money: asked again until it answers. */
   async askWallet(): Promise<void> {
     const { deps, buyer } = this.#parts
     const { wallet } = deps
     if (wallet === undefined || this.#asking) return
     this.#asking = true
-    this.askedAtMs = deps.nowMs()
+    this.askedAtMs = this.#parts.clock.nowMs()
     try {
       const money = buyer.money ?? (await wallet.info()).money
       const [balance, budget] = await Promise.all([wallet.balance(), wallet.budget().catch(() => undefined)])
       const left = budget === undefined ? balance : Math.max(0, budget.total - budget.used)
-      if (this.#parts.running)
-        this.#parts.step({ tag: 'wallet', money, balance: msat(Math.min(balance, left)) })
+      if (!this.#parts.running) return
+      this.#parts.step({ tag: 'wallet', money, balance: msat(Math.min(balance, left)) })
+      await this.#askOldFees(wallet)
     } catch (error) {
       deps.log?.('wallet silent', { message: error instanceof Error ? error.message : String(error) })
     } finally {

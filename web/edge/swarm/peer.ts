@@ -45,8 +45,8 @@ export type PeerContext = Readonly<{
 
 /** A peer that has the extension and does not prove its key in this time is dropped. */
 const PROOF_TIMEOUT_MS = 20_000
-/** Ciphertext queued in this process for one wire before the next window is made. */
-const HIGH_WATER = 8 * 1024 * 1024
+/** Ciphertext that may be queued in this process for one wire without a lane. */
+const HIGH_WATER = 1024 * 1024
 const BLOCK_TIMEOUT_MS = 20_000
 /** What waits to be sent must have shrunk in this time: a peer that does not read keeps a place from others. */
 const READ_TIMEOUT_MS = 60_000
@@ -62,6 +62,8 @@ export class Peer {
   #theirs: Side | undefined
   #pendingProof: Bytes | undefined
   #lane: Lane | undefined
+  /** Which of the two all windows take: nothing orders one after the other. */
+  #windowsBy: 'lane' | 'wire' | undefined
   #key: PartyKey | undefined
   #plain = false
   #gone = false
@@ -136,7 +138,7 @@ export class Peer {
     if (this.#gone || this.#wire.destroyed) return
     const frame = encodeMessage(message)
     // On the wire it would wait until nothing is left to send on the lane; who has spoken has seen our proof.
-    if (this.#heard && this.#lane?.sendFrame(frame) === true) return
+    if (this.#heard && this.#windowsBy !== 'wire' && this.#lane?.sendFrame(frame) === true) return
     this.#wire.extended(EXTENSION, frame)
   }
 
@@ -146,14 +148,27 @@ export class Peer {
 
   /** Bytes of ciphertext that go in one piece. */
   get frame(): number {
-    return this.#lane?.open === true ? this.#lane.payload : FRAME
+    return this.#windowLane?.payload ?? FRAME
+  }
+
+  /** Of a window: with so many bytes left to hand over it is nearly out. */
+  get nearlyOut(): number {
+    return (this.#windowLane?.highWater ?? HIGH_WATER) / 4
+  }
+
+  get #windowLane(): Lane | undefined {
+    this.#windowsBy ??= this.#lane?.open === true ? 'lane' : 'wire'
+    return this.#windowsBy === 'lane' ? this.#lane : undefined
   }
 
   /** Ciphertext of a window, at most `frame` bytes: by the lane where there is one, else as a frame of the wire. */
   sendData(id: number, at: number, bytes: Bytes): void {
     if (this.#gone) return
-    if (this.#lane?.open === true) this.#lane.send(id, at, bytes)
-    else this.send({ t: 'data', id, at, bytes })
+    const lane = this.#windowLane
+    if (lane === undefined) return this.send({ t: 'data', id, at, bytes })
+    // What it held is lost; the rest alone would look like a cheat.
+    if (!lane.open) return this.drop('closed its lane')
+    lane.send(id, at, bytes)
   }
 
   /** Bytes queued here and in the data channel. */
@@ -166,7 +181,7 @@ export class Peer {
   async drained(): Promise<void> {
     const timer = setTimeout(() => this.drop('does not read what it asked for'), READ_TIMEOUT_MS)
     try {
-      if (this.#lane?.open === true) return await this.#lane.drained()
+      if (this.#windowLane !== undefined) return await this.#windowLane.drained()
       while (!this.#gone && this.buffered > HIGH_WATER) await new Promise((done) => setTimeout(done, 5))
     } finally {
       clearTimeout(timer)

@@ -50,8 +50,10 @@ export function decodePurchase(bytes: Bytes): PurchaseRecord | undefined {
 const paidSchema = v.object({
   receipt: v.object({ quote: v.string(), sig: v.string(), preimage: v.string() }),
   row: windowRowSchema,
+  feesOpen: v.optional(v.literal(true)),
 })
-export type PaidRecord = Readonly<{ receipt: Receipt; row: WindowRow }>
+/** `feesOpen`: the wallet has not named the fees yet; the row has none. */
+export type PaidRecord = Readonly<{ receipt: Receipt; row: WindowRow; feesOpen?: true | undefined }>
 
 const lossSchema = v.object({ why: v.string(), amount: msatSchema })
 export type LossRecord = v.InferOutput<typeof lossSchema>

@@ -6,6 +6,7 @@
 import { toHex, type Bytes, type Sha256Hex } from '../../core/bytes.ts'
 import { paymentHashOf } from '../../core/exchange/cipher.ts'
 import type { Sale } from '../../core/exchange/desk.ts'
+import type { LineWindow } from '../../core/exchange/line.ts'
 import { signQuote, type Quote } from '../../core/exchange/quote.ts'
 import type { Money } from '../../core/money/msat.ts'
 import { pieceBytes, rootOfLeaves } from '../../core/swarm/merkle.ts'
@@ -14,17 +15,22 @@ import { Buffers } from './buffers.ts'
 import { CREDIT_QUOTE_S, type Debts } from './debts.ts'
 import { createRateLimit } from './rate-limit.ts'
 import { UploadLine } from './upload-line.ts'
+import { saleWords } from './sale-words.ts'
 import { writeSale } from './settling.ts'
 import { messageOf, type ShopParts } from './shop-parts.ts'
 import { cryptHashed, leafHashes } from './window-cipher.ts'
 import { leavesProve } from './window-proof.ts'
 
 const QUOTE_S = 120
+/** Of an upload limit: what goes out in this time is nearly out. */
+const NEARLY_OUT_S = 5
 /** How far a window is, for the next one of the same peer. */
 type Turn = Readonly<{ streaming: Promise<void>; streamed: Promise<void> }>
 const NO_ONE_BEFORE: Turn = { streaming: Promise.resolve(), streamed: Promise.resolve() }
 
 type Invoice = Readonly<{ bolt11: string; hash: Sha256Hex }>
+/** What is to be paid, by when (Unix seconds). */
+type Bill = Readonly<{ invoice: Promise<Invoice>; expiry: number }>
 /** Bytes as they go out, and the hashes of their blocks. */
 type Window = Readonly<{ bytes: Bytes; leaves: Bytes }>
 
@@ -33,9 +39,12 @@ export class Serving {
   readonly #debts: Debts
   /** The last window of each peer: its next one waits for it. */
   readonly #queues = new Map<string, Turn>()
+  /** Bytes that are out, of each sale that is on its way. */
   readonly #sent = new Map<Sha256Hex, number>()
   readonly #buffers = new Buffers()
   readonly #line: UploadLine
+  /** How to end what is being streamed. */
+  readonly #streams = new Map<LineWindow, () => void>()
   /** Where the process has no limit of its own. */
   readonly #upload = createRateLimit()
   /** Sent since it was last taken: for the rate. */
@@ -44,7 +53,17 @@ export class Serving {
   constructor(parts: ShopParts, debts: Debts) {
     this.#parts = parts
     this.#debts = debts
-    this.#line = new UploadLine(parts.session.meta.pieces, parts.deps.nowMs)
+    this.#line = new UploadLine(parts.session.meta.pieces, parts.deps.nowMs, {
+      fresh: ({ peer }, pieces) => {
+        if (parts.hasAll()) parts.tellOthers(peer, { t: 'sending', pieces })
+      },
+      giveUp: (window) => this.#streams.get(window)?.(),
+    })
+  }
+
+  /** Every second or so: who is slow must not keep others waiting. */
+  tick(): void {
+    this.#line.tick()
   }
 
   serve(sale: Sale): void {
@@ -68,12 +87,8 @@ export class Serving {
     this.#line.got(peer, request)
   }
 
-  /** Bytes of a sale that are out. */
   sent(id: Sha256Hex): number {
     return this.#sent.get(id) ?? 0
-  }
-  forget(id: Sha256Hex): void {
-    this.#sent.delete(id)
   }
   takeBytes(): number {
     const bytes = this.#bytes
@@ -99,12 +114,13 @@ export class Serving {
       this.#parts.deps.log?.('window not served', { message: messageOf(error) })
       this.#parts.step({ tag: 'failed', id: sale.id, code: 'wallet' })
     } finally {
+      this.#sent.delete(sale.id)
       letGo()
     }
   }
 
   async #send(sale: Sale, before: Turn, streaming: () => void, streamed: () => void): Promise<void> {
-    const { deps, session, step } = this.#parts
+    const { step } = this.#parts
     const peer = this.#parts.peer(sale.peer)
     if (peer === undefined || sale.state !== 'preparing') return
     const onCredit = sale.mode === 'credit'
@@ -115,27 +131,30 @@ export class Serving {
     if ((sale.state as Sale['state']) !== 'preparing' || peer.gone) return
     streaming()
     // On credit the goods come as they are and whoever has them owes: not before there is an invoice.
-    const owed = onCredit ? await this.#invoice(sale) : undefined
+    let bill = onCredit ? this.#bill(sale) : undefined
+    await bill?.invoice
     await this.#line.enter(sale)
-    let invoicing: Promise<Invoice>
-    let expiry: number
     try {
       if ((sale.state as Sale['state']) !== 'preparing' || peer.gone) return
-      // Not before it is this window's turn: the time to pay runs from here.
-      expiry = Math.floor(deps.nowMs() / 1000) + (onCredit ? CREDIT_QUOTE_S : QUOTE_S)
-      invoicing = owed === undefined ? this.#invoice(sale) : Promise.resolve(owed)
-      // Awaited below; a rejection meanwhile must not count as unhandled.
-      invoicing.catch(() => undefined)
       step({ tag: 'began', id: sale.id })
       // Block hashes first, what the seller stands for; then nothing that is worth anything without the secret.
       if (!onCredit) peer.send({ t: 'leaves', id: sale.request, leaves: plain.leaves })
-      await this.#stream(peer, sale, whole.bytes)
+      await this.#stream(peer, sale, whole.bytes, () => (bill ??= this.#bill(sale)))
       this.#buffers.give(whole.bytes)
       streamed()
     } finally {
       void this.#line.leave(sale, peer.gone || (sale.state as Sale['state']) !== 'preparing')
     }
-    const { bolt11, hash } = await invoicing
+    // Without one it was given up before all of it was out.
+    if (bill !== undefined)
+      await this.#quote(peer, sale, toHex(rootOfLeaves(whole.leaves)) as Sha256Hex, bill)
+  }
+
+  async #quote(peer: Peer, sale: Sale, cipherRoot: Sha256Hex, { invoice, expiry }: Bill): Promise<void> {
+    const { deps, session, step } = this.#parts
+    const onCredit = sale.mode === 'credit'
+    const { bolt11, hash } = await invoice
+    if (sale.state !== 'preparing') return
     const quote: Quote = {
       id: sale.id,
       buyer: sale.buyer,
@@ -143,7 +162,7 @@ export class Serving {
       root: session.meta.piecesRoot,
       shape: { length: session.meta.length, pieceLength: session.meta.pieceLength },
       pieces: sale.pieces,
-      cipherRoot: toHex(rootOfLeaves(whole.leaves)) as Sha256Hex,
+      cipherRoot,
       paymentHash: hash,
       amount: sale.amount,
       money: this.#parts.terms?.money ?? ('sandbox:none' as Money),
@@ -176,20 +195,40 @@ export class Serving {
     return undefined
   }
 
-  async #stream(peer: Peer, sale: Sale, ciphertext: Bytes): Promise<void> {
+  /** `nearlyOut` is called, once or more, when little is left to be handed over. */
+  async #stream(peer: Peer, sale: Sale, ciphertext: Bytes, nearlyOut: () => void): Promise<void> {
     const { deps, policy } = this.#parts
     const upload = deps.upload ?? this.#upload
     if (upload === this.#upload && upload.bps !== policy.uploadBps) upload.set(policy.uploadBps)
-    const { frame } = peer
-    for (let at = 0; at < ciphertext.length && !peer.gone && sale.state === 'preparing'; at += frame) {
-      const bytes = ciphertext.subarray(at, at + frame)
+    const cut = Promise.withResolvers<void>()
+    this.#streams.set(sale, () => {
+      cut.resolve()
+      this.#parts.step({ tag: 'failed', id: sale.id, code: 'busy' })
+    })
+    for (let at = 0; at < ciphertext.length && !peer.gone && sale.state === 'preparing';) {
+      const bytes = ciphertext.subarray(at, at + peer.frame)
       peer.sendData(sale.request, at, bytes)
+      at += bytes.length
       this.#bytes += bytes.length
-      this.#sent.set(sale.id, at + bytes.length)
+      this.#sent.set(sale.id, at)
+      const left = ciphertext.length - at
+      if (left <= Math.min(peer.nearlyOut, (upload.bps ?? Infinity) * NEARLY_OUT_S)) nearlyOut()
+      if (left === 0) this.#parts.step({ tag: 'delivered', id: sale.id })
       await upload.take(bytes.length)
-      await peer.drained()
+      // A peer that does not read is waited for only as long as its window is on the line.
+      await Promise.race([peer.drained(), cut.promise])
     }
+    this.#streams.delete(sale)
     this.#parts.show()
+  }
+
+  /** The time to pay runs from here: of a slow line, not while its window is still on the way. */
+  #bill(sale: Sale): Bill {
+    const seconds = sale.mode === 'credit' ? CREDIT_QUOTE_S : QUOTE_S
+    const invoice = this.#invoice(sale)
+    // Awaited later; a rejection meanwhile must not count as unhandled.
+    invoice.catch(() => undefined)
+    return { invoice, expiry: Math.floor(this.#parts.deps.nowMs() / 1000) + seconds }
   }
 
   async #invoice(sale: Sale): Promise<Invoice> {
@@ -200,13 +239,16 @@ export class Serving {
     if (sale.amount === 0) return { bolt11: '', hash: own }
     if (wallet === undefined || terms === undefined) throw new Error('no wallet that can sell')
     if (sale.mode === 'credit') {
-      const { bolt11, paymentHash } = await this.#debts.invoice(sale.amount, sale.pieces.length)
+      const { bolt11, paymentHash } = await this.#debts.invoice(sale)
       return { bolt11, hash: paymentHash }
     }
     byHash.set(own, sale.id)
     const request = {
       amount: sale.amount,
-      description: `${sale.pieces.length} pieces of ${session.meta.name}`.slice(0, 200),
+      description: saleWords(sale.pieces.length, session.meta.name, {
+        seller: deps.identity.key,
+        buyer: sale.buyer,
+      }),
       expirySeconds: QUOTE_S,
     }
     const { bolt11 } =

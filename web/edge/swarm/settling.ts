@@ -12,6 +12,10 @@ import { messageOf, type ShopParts } from './shop-parts.ts'
 
 /** The least between two rounds of looking up all open sales. */
 const LOOK_UP_MS = 1000
+/** What the wallet left open is asked for again so often, and what nobody pays any more is kept for so long at most. */
+const AGAIN_MS = 10_000
+const LATE_MS = 3_600_000
+const MAX_LATE = 256
 
 /** `sale/<info-hash>/<quote id>`, on disk before the quote goes out: enough to settle after a crash. */
 const saleSchema = v.object({
@@ -35,7 +39,12 @@ export function writeSale(parts: ShopParts, sale: Sale, hash: Sha256Hex, expiry:
 export class Settling {
   readonly #parts: ShopParts
   readonly #debts: Debts
+  /** Sales that may be forgotten once the wallet says that nothing comes any more, and since when. */
+  readonly #late = new Map<Sha256Hex, Readonly<{ sale: Sale; sinceMs: number }>>()
   #lastLookUpMs = 0
+  #againAtMs = 0
+  /** Something from before a restart could not be looked up. */
+  #unrecovered = false
 
   constructor(parts: ShopParts, debts: Debts) {
     this.#parts = parts
@@ -91,10 +100,30 @@ export class Settling {
     const { deps, byHash, terms } = this.#parts
     if (sale.mode === 'credit') return this.#forgetDebt(sale)
     const hash = paymentHashOf(this.#parts.secretOf(sale.id))
-    if (await this.#lookUp(sale.id, hash)) return
+    const fate = await this.#lookUp(sale.id, hash)
+    if (fate === 'paid') return void this.#late.delete(sale.id)
+    const nowMs = deps.nowMs()
+    const since = this.#late.get(sale.id) ?? { sale, sinceMs: nowMs }
+    // A payment on its way may still arrive: the buyer that paid gets its key.
+    const mayCome = fate === 'silent' || (fate === 'open' && terms?.settling !== 'hold')
+    if (mayCome && nowMs - since.sinceMs < LATE_MS && this.#late.size < MAX_LATE)
+      return void this.#late.set(sale.id, since)
+    this.#late.delete(sale.id)
     byHash.delete(hash)
     if (terms?.settling === 'hold') await deps.wallet?.cancelHoldInvoice(hash).catch(() => undefined)
     await deps.journal.delete(saleKey(this.#parts, sale.id))
+  }
+
+  /** Every second or so: a wallet that did not answer is asked again. */
+  async tick(): Promise<void> {
+    const { deps, desk } = this.#parts
+    const nowMs = deps.nowMs()
+    if (nowMs < this.#againAtMs) return
+    this.#againAtMs = nowMs + AGAIN_MS
+    if (this.#unrecovered) await this.recover()
+    for (const sale of [...desk.sales.values()])
+      if (sale.state === 'locked') await this.#lookUp(sale.id, paymentHashOf(this.#parts.secretOf(sale.id)))
+    for (const { sale } of [...this.#late.values()]) await this.forget(sale)
   }
 
   /** What was delivered stays owed until it is paid; what was not is no debt. */
@@ -103,24 +132,25 @@ export class Settling {
     else await this.#debts.lookUp()
   }
 
-  /** Whether the payment is in. */
-  async #lookUp(id: Sha256Hex, hash: Sha256Hex): Promise<boolean> {
+  /** Settles it where it may. `open`: it may still be paid; `silent`: the wallet did not say. */
+  async #lookUp(id: Sha256Hex, hash: Sha256Hex): Promise<'paid' | 'open' | 'over' | 'silent'> {
     const { deps, step } = this.#parts
     try {
       const found = await deps.wallet?.lookUp(hash)
       if (found?.state === 'settled') {
         step({ tag: 'settled', id })
-        return true
+        return 'paid'
       }
       if (found?.state === 'accepted' && this.#isWhole(id, found)) {
         await deps.wallet?.settleHoldInvoice(toHex(this.#parts.secretOf(id)))
         step({ tag: 'settled', id })
-        return true
+        return 'paid'
       }
+      return found?.state === 'pending' || found?.state === 'accepted' ? 'open' : 'over'
     } catch (error) {
       deps.log?.('look-up failed', { message: messageOf(error) })
     }
-    return false
+    return 'silent'
   }
 
   /** Notifications may be lost with a connection: when it is back, open sales are looked up. */
@@ -140,6 +170,7 @@ export class Settling {
     const { deps, desk, byHash } = this.#parts
     const { journal, wallet } = deps
     if (wallet === undefined) return
+    this.#unrecovered = false
     for (const key of await journal.keys(prefixOf(this.#parts))) {
       const id = key.slice(key.lastIndexOf('/') + 1) as Sha256Hex
       if (desk.sales.has(id)) continue
@@ -159,6 +190,7 @@ export class Settling {
         if (over) await journal.delete(key)
         deps.log?.('sale recovered', { state: found?.state ?? 'unknown' })
       } catch (error) {
+        this.#unrecovered = true
         deps.log?.('sale not recovered yet', { message: messageOf(error) })
       }
     }

@@ -1,6 +1,7 @@
 /** What the parts of a `Shop` share: the desk and its next step, the wallet's terms, the secrets of its quotes. */
 import type { Bytes, Sha256Hex } from '../../core/bytes.ts'
 import type { Desk, DeskEvent } from '../../core/exchange/desk.ts'
+import type { Message } from '../../core/exchange/message.ts'
 import type { Money } from '../../core/money/msat.ts'
 import type { SellPolicy, ShopDeps } from './api.ts'
 import type { Peer } from './peer.ts'
@@ -27,6 +28,10 @@ export type ShopParts = {
   readonly secretOf: (quote: Sha256Hex) => Bytes
   readonly step: (event: DeskEvent) => void
   readonly peer: (id: string) => Peer | undefined
+  /** All peers but one. */
+  readonly tellOthers: (peer: string, message: Message) => void
+  /** Every piece is here. */
+  readonly hasAll: () => boolean
   readonly show: () => void
 }
 

@@ -60,6 +60,10 @@ class RunningShop implements Shop {
       secretOf: (quote) => quoteSecret(this.#sellerKey, quote),
       step: (event) => this.#step(event),
       peer: (id) => this.#peers.get(id),
+      tellOthers: (id, message) => {
+        for (const peer of this.#peers.values()) if (peer.id !== id) peer.send(message)
+      },
+      hasAll: () => this.#hasAll,
       show: () => this.#show(),
     }
     this.#debts = new Debts(this.#parts)
@@ -213,9 +217,20 @@ class RunningShop implements Shop {
     if (peer.key !== undefined) this.#step({ tag: 'left', peer: peer.id, buyer: peer.key })
   }
 
+  get #hasAll(): boolean {
+    const { have } = this.#session.store
+    const { pieces } = this.#session.meta
+    for (let piece = 0; piece < pieces; piece++)
+      if ((((have[piece >> 3] ?? 0) >> (7 - (piece & 7))) & 1) === 0) return false
+    return true
+  }
+
   #onMessage(peer: Peer, message: Message): void {
     if (message.t === 'got') return this.#serving.got(peer.id, message.id)
-    if (message.t === 'cancel') return this.#step({ tag: 'cancelled', peer: peer.id, request: message.id })
+    if (message.t === 'cancel') {
+      this.#step({ tag: 'cancelled', peer: peer.id, request: message.id })
+      return this.#serving.got(peer.id, message.id)
+    }
     if (message.t === 'paid') return this.#debts.onPaid(message)
     if (message.t === 'renew') return this.#settling.quietly(this.#debts.onRenew(peer, message))
     if (message.t !== 'request' || peer.key === undefined) return
@@ -230,6 +245,7 @@ class RunningShop implements Shop {
       pieces: message.pieces,
       has: (piece) => (((have[piece >> 3] ?? 0) >> (7 - (piece & 7))) & 1) === 1,
       mode: this.#mode,
+      money: this.#parts.terms?.money,
     })
   }
 
@@ -251,14 +267,12 @@ class RunningShop implements Shop {
         const { sale } = effect
         const secret = this.#parts.secretOf(sale.id)
         this.#peers.get(sale.peer)?.send({ t: 'key', quote: sale.id, secret })
-        this.#serving.forget(sale.id)
         return this.#settling.quietly(this.#settling.done(sale))
       }
       case 'raise-credit': {
         const { sale, bytes } = effect
         for (const peer of this.#peers.values())
           if (peer.key === sale.buyer) peer.send({ t: 'credit', bytes })
-        this.#serving.forget(sale.id)
         return this.#settling.quietly(this.#settling.done(sale))
       }
       case 'forget':
@@ -275,6 +289,8 @@ class RunningShop implements Shop {
     this.#meter = { rate: this.#meter.rate * 0.6 + (bytes / seconds) * 0.4, atMs: nowMs }
     if (nowMs - this.#offerAtMs > OFFER_RENEW_MS) this.#showOffer()
     this.#step({ tag: 'tick' })
+    this.#serving.tick()
+    this.#settling.quietly(this.#settling.tick())
   }
 
   #show(): void {

@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { UploadLine, type LineSale } from './upload-line.ts'
+import type { LineWindow } from '../../core/exchange/line.ts'
+import { LEAST_PARALLEL } from '../../core/exchange/uplink.ts'
+import { UploadLine } from './upload-line.ts'
 
 let nowMs = 0
 let out: string[]
@@ -12,7 +14,7 @@ beforeEach(() => {
 })
 afterEach(() => vi.useRealTimers())
 
-const sale = (peer: string, request: number, ...pieces: number[]): LineSale => ({
+const sale = (peer: string, request: number, ...pieces: number[]): LineWindow => ({
   peer,
   request,
   pieces,
@@ -20,7 +22,7 @@ const sale = (peer: string, request: number, ...pieces: number[]): LineSale => (
 })
 
 /** As a window goes: held, made ready, on the line until its taker has it. */
-function serve(of: LineSale): void {
+function serve(of: LineWindow): void {
   void (async () => {
     await line.hold(of)
     await line.enter(of)
@@ -30,48 +32,32 @@ function serve(of: LineSale): void {
     out.push(`${of.peer}${of.request} off`)
   })()
 }
+const started = (): string[] => out.filter((text) => !text.endsWith('off'))
+/** As many takers as are served at once. */
+const FIRST = Array.from({ length: LEAST_PARALLEL }, (_, i) => `a${i}`)
+const outOf = (takers: readonly string[]): string[] => takers.map((peer) => `${peer}1`)
 const settled = (): Promise<unknown> => vi.advanceTimersByTimeAsync(0)
 
-test('one window after the other, each when the taker of the one before has all of it', async () => {
-  for (const peer of ['a', 'b', 'c']) serve(sale(peer, 1, 0))
+test('a window goes out when the taker of the one before has it, or is gone', async () => {
+  for (const peer of [...FIRST, 'c', 'd']) serve(sale(peer, 1, 0))
   await settled()
-  expect(out).toEqual(['a1'])
-  line.got('b', 1)
-  line.got('a', 2)
+  line.got('c', 1)
+  line.got('a0', 2)
   await settled()
-  expect(out).toEqual(['a1'])
-  line.got('a', 1)
+  expect(out).toEqual(outOf(FIRST))
+  line.got('a0', 1)
   await settled()
-  expect(out).toEqual(['a1', 'a1 off', 'b1'])
-  line.gone('b')
+  expect(started()).toEqual(outOf([...FIRST, 'c', 'd']))
+  for (const peer of FIRST) line.got(peer, 1)
+  line.gone('d')
   await settled()
-  expect(out.slice(3)).toEqual(['b1 off', 'c1', 'c1 off'])
-})
-
-test('whose pieces went out least is made ready next', async () => {
-  for (const [i, pieces] of [[0], [1], [0, 1], [2], [0]].entries())
-    serve(sale('abcde'[i] as string, 1, ...pieces))
-  for (const peer of ['a', 'b', 'd', 'c', 'e']) {
-    await settled()
-    line.got(peer, 1)
-  }
-  await settled()
-  expect(out.filter((text) => !text.endsWith('off'))).toEqual(['a1', 'b1', 'd1', 'c1', 'e1'])
+  expect(out).toHaveLength(2 * (FIRST.length + 2))
 })
 
 test('a taker that never says so keeps the line for two seconds', async () => {
-  serve(sale('a', 1, 0))
-  serve(sale('b', 1, 1))
+  for (const [piece, peer] of [...FIRST, 'c'].entries()) serve(sale(peer, 1, piece))
   await vi.advanceTimersByTimeAsync(1999)
-  expect(out).toEqual(['a1'])
+  expect(out).toEqual(outOf(FIRST))
   await vi.advanceTimersByTimeAsync(1)
-  expect(out).toEqual(['a1', 'a1 off', 'b1', 'b1 off'])
-})
-
-test('where nobody else waits a taker’s next window goes at once', async () => {
-  serve(sale('a', 1, 0))
-  await settled()
-  serve(sale('a', 2, 1))
-  await settled()
-  expect(out).toEqual(['a1', 'a1 off', 'a2', 'a2 off'])
+  expect(started()).toEqual(outOf([...FIRST, 'c']))
 })

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { sha256Hex, toHex, type Sha256Hex } from '../../core/bytes.ts'
 import { decryptBlock, quoteSecret, windowKey } from '../../core/exchange/cipher.ts'
 import { BLOCK, entry, HASH } from '../../core/swarm/merkle.ts'
-import { cryptWindow, hashOf, leafHashes } from './window-cipher.ts'
+import { cryptHashed, cryptWindow, hashOf, leafHashes } from './window-cipher.ts'
 
 const id = 'a1'.repeat(32) as Sha256Hex
 const secret = quoteSecret(new Uint8Array(32).fill(5), id)
@@ -25,6 +25,18 @@ describe('whole windows', () => {
     expect(sha256Hex(await cryptWindow(secret, 'b2'.repeat(32) as Sha256Hex, ciphertext))).not.toBe(hash)
     expect(sha256Hex(await cryptWindow(new Uint8Array(32), id, ciphertext))).not.toBe(hash)
   })
+
+  test.each([5, 8, 19])(
+    '%i blocks and a part of one: in place the same, with the hashes of what came out',
+    async (blocks) => {
+      const some = Uint8Array.from({ length: blocks * BLOCK + 17 }, (_, i) => i * 37)
+      const ciphertext = await cryptWindow(secret, id, some)
+      const { bytes, leaves } = await cryptHashed(secret, id, some)
+      expect(bytes.buffer).toBe(some.buffer)
+      expect(sha256Hex(bytes)).toBe(sha256Hex(ciphertext))
+      expect(toHex(leaves)).toBe(toHex(await leafHashes(ciphertext)))
+    },
+  )
 
   test('have one hash for each 16 KiB, the last as long as it is', async () => {
     const leaves = await leafHashes(plain)

@@ -3,7 +3,7 @@
  * the release before a sat moves. Ordinary peers' pieces take the same way, without a key and without money.
  */
 import { concat, sha256Hex, toHex, type Bytes, type Sha256Hex } from '../../core/bytes.ts'
-import { FRAME, type Message } from '../../core/exchange/message.ts'
+import type { Message } from '../../core/exchange/message.ts'
 import { openQuote, windowBytes } from '../../core/exchange/quote.ts'
 import { ZERO, type Msat } from '../../core/money/msat.ts'
 import type { WindowId } from '../../core/swarm/buyer.ts'
@@ -39,7 +39,7 @@ export class WindowIntake {
   }
 
   ask(id: WindowId, peerId: string, pieces: readonly number[]): void {
-    const { session, buyer, deps, works } = this.#parts
+    const { session, buyer, deps, works, guard } = this.#parts
     const peer = this.#parts.peer(peerId)
     if (peer === undefined && !isMirror(peerId)) return
     const bytes = windowBytes(session.meta, pieces)
@@ -56,12 +56,12 @@ export class WindowIntake {
     }
     works.set(id, work)
     const go = (): void => {
-      if (peer === undefined) void this.#mirrors.fetch(id, work)
-      else if (peer.plain) void this.#fetch(id, work, peer)
+      if (peer === undefined) guard(this.#mirrors.fetch(id, work))
+      else if (peer.plain) guard(this.#fetch(id, work, peer))
       else peer.send({ t: 'request', id, pieces })
     }
     if (deps.download?.bps === undefined) go()
-    else void this.#paced(id, work, deps.download, go)
+    else guard(this.#paced(id, work, deps.download, go))
   }
 
   /** What is not asked for does not come. The wait is ours, so it does not count as the seller's silence. */
@@ -81,7 +81,7 @@ export class WindowIntake {
     if (message.leaves.length !== blocks * HASH)
       return this.spoil(message.id, 'sent another number of block hashes')
     work.leaves = message.leaves
-    void this.#check(message.id, work)
+    this.#parts.guard(this.#check(message.id, work))
   }
 
   onData(peer: Peer, message: Of<'data'>): void {
@@ -89,11 +89,7 @@ export class WindowIntake {
     if (work === undefined) return this.#strayed(peer, message.bytes.length)
     if (message.at !== work.received || message.at + message.bytes.length > work.bytes)
       return this.spoil(message.id, 'sent data out of place')
-    if (
-      message.bytes.length % BLOCK !== 0 &&
-      message.at + message.bytes.length !== work.bytes &&
-      message.bytes.length !== FRAME
-    )
+    if (message.bytes.length % BLOCK !== 0 && message.at + message.bytes.length !== work.bytes)
       return this.spoil(message.id, 'sent a frame that is not whole blocks')
     // Not before it comes: a queued window needs no memory.
     if (work.ciphertext.length === 0) work.ciphertext = this.#parts.buffers.take(work.bytes)
@@ -102,7 +98,7 @@ export class WindowIntake {
     this.#parts.received(peer, message.bytes.length)
     if (work.received === work.bytes) peer.send({ t: 'got', id: message.id })
     this.#parts.step({ tag: 'progress', window: message.id, bytes: work.received })
-    void this.#check(message.id, work)
+    this.#parts.guard(this.#check(message.id, work))
   }
 
   onQuote(peer: Peer, message: Of<'quote'>): void {
@@ -110,12 +106,15 @@ export class WindowIntake {
     const work = works.of(peer, message.id)
     if (work === undefined || (work.signed !== undefined && work.renewing !== true)) return
     const signed = openQuote(message.quote, message.sig)
-    if (work.renewing === true) return void (signed && this.#owing.onRenewed(message.id, work, signed))
+    if (work.renewing === true) {
+      if (signed !== undefined) this.#parts.guard(this.#owing.onRenewed(message.id, work, signed))
+      return
+    }
     if (signed === undefined) return this.spoil(message.id, 'sent a quote that it did not sign')
     if (!books.firstUse(signed.quote)) return this.spoil(message.id, 'used a quote or a secret twice')
     works.quoted(message.id, work, signed)
     this.#stray.delete(peer)
-    void this.#check(message.id, work)
+    this.#parts.guard(this.#check(message.id, work))
   }
 
   onKey(message: Of<'key'>): void {
@@ -132,7 +131,8 @@ export class WindowIntake {
     // Before the payment a secret proves nothing owed; with a payment out it is the settlement.
     if (!early && window.amount > 0 && window.state !== 'paying' && window.state !== 'unknown') return
     work.preimage = toHex(message.secret)
-    if (!early) this.#parts.step({ tag: 'settled', window: id, fees: ZERO })
+    // What a payment cost is the wallet's to say.
+    if (!early) this.#parts.step({ tag: 'settled', window: id, ...(window.amount === 0 && { fees: ZERO }) })
   }
 
   /** Data of no window that is open. */
@@ -176,7 +176,8 @@ export class WindowIntake {
     if (refusal !== undefined) return this.spoil(id, `sent a quote ${refusal}`)
     if (onCredit) return this.#owing.take(id, work, signed)
     const { amount, paymentHash, expiry } = signed.quote
-    this.#parts.step({ tag: 'quoted', window: id, amount, paymentHash, expiresAtMs: expiry * 1000 })
+    const expiresAtMs = this.#parts.clock.fromWall(expiry * 1000)
+    this.#parts.step({ tag: 'quoted', window: id, amount, paymentHash, expiresAtMs })
     if (amount === 0 && work.preimage !== undefined)
       this.#parts.step({ tag: 'settled', window: id, fees: ZERO })
   }

@@ -74,14 +74,24 @@ export class WindowOpening {
       bytes: window.bytes,
       amountMsat: signed.quote.amount,
       feesMsat: window.fees,
-      requestedAt: window.requestedAtMs,
-      paidAt: window.paidAtMs,
+      requestedAt: this.#parts.clock.toWall(window.requestedAtMs),
+      paidAt: this.#parts.clock.toWall(window.paidAtMs),
       doneAt: this.#parts.deps.nowMs(),
-      late: window.elsewhere,
+      late: window.elsewhere || (window.restored && this.#boughtElsewhere(signed)),
     }
     const receipt = receiptOf(signed, preimage)
-    await this.#parts.books.keep(signed.quote.id, receipt, row)
+    const feesOpen = this.#parts.buyer.feesOpen.has(window.id)
+    await this.#parts.books.keep(signed.quote.id, receipt, row, feesOpen)
     if (row.late) for (const run of this.onLate) run(receipt, row)
+  }
+
+  /** A payment from before a restart may have been given up there: somebody else was paid for its pieces since. */
+  #boughtElsewhere({ quote }: SignedQuote): boolean {
+    const { books, buyer } = this.#parts
+    return books.rows.some(
+      ({ seller, pieces }) =>
+        buyer.keys.get(seller)?.dropped !== FRAUD && pieces.some((piece) => quote.pieces.includes(piece)),
+    )
   }
 
   async #accuse(

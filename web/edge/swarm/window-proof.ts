@@ -38,7 +38,10 @@ export function leavesProve(leaves: Uint8Array, pieces: readonly number[], meta:
   return true
 }
 
-/** Parts a window's plain bytes, with the hashes of their blocks, into the release's pieces and, if there is one, the first wrong block. */
+/**
+ * Parts a window's plain bytes, with the hashes of their blocks, into the release's pieces and, if there is one, the first
+ * wrong block. What was `claimed` has been proven before the payment: what equals it needs no second proof.
+ */
 export function sortPieces(
   { bytes: plain, leaves }: Readonly<{ bytes: Bytes; leaves: Bytes }>,
   claimed: Uint8Array | undefined,
@@ -51,9 +54,10 @@ export function sortPieces(
   for (const piece of pieces) {
     const part = own(leaves, at, meta, piece)
     const offset = at * BLOCK
-    if (proves(part, meta, piece))
+    const said = claimed && own(claimed, at, meta, piece)
+    if ((said !== undefined && equal(part, said)) || proves(part, meta, piece))
       good.push({ piece, bytes: plain.subarray(offset, offset + pieceBytes(meta, piece)) })
-    else if (claimed !== undefined) wrong ??= firstWrong(part, own(claimed, at, meta, piece), piece, at)
+    else if (said !== undefined) wrong ??= firstWrong(part, said, piece, at)
     at += part.length / HASH
   }
   return { good, wrong }
