@@ -60,7 +60,7 @@ export async function fetchRelayConfig(baseUrl: string, fetcher: typeof fetch = 
     response = await fetcher(new URL('/api/config', baseUrl), { cache: 'no-store', signal })
     body = await response.text()
   } catch (cause) {
-    const message = `The relay at ${baseUrl} does not answer. Check the address and that it runs, then try again.`
+    const message = `The relay at ${baseUrl} does not answer. Check the address and that it runs.`
     throw new RelayConfigError('unreachable', message, { cause })
   }
   const parsed =

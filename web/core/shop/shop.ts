@@ -44,8 +44,9 @@ export const goodSchema = v.object({
   sha256: sha256HexSchema,
   /** Absent for an opinion, which is text to be read. */
   fileName: v.optional(text(200)),
-  /** Releases only. */
+  /** Releases only: who signed the file, and as what. The buyer checks it with the vendor's metadata. */
   version: v.optional(text(60)),
+  vendor: v.optional(sha256HexSchema),
 })
 export type Good = Readonly<v.InferOutput<typeof goodSchema>>
 

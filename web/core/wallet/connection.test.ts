@@ -25,6 +25,16 @@ describe('a wallet connection', () => {
   })
 
   test.each([
+    ['before the colon', `a${secret}:`],
+    ['as the relay', uri.replace(/relay=[^&]*/, `relay=${secret}`)],
+    ['behind a scheme that is none', `no${secret}nostr+walletconnect://${wallet}?secret=${secret}`],
+  ])('a secret in the wrong place is not repeated: %s', (_, pasted) => {
+    const parsed = parseConnection(pasted)
+    expect(parsed.ok ? '' : parsed.message).toMatch(/./)
+    expect(!parsed.ok && parsed.message).not.toContain(secret.slice(0, 24))
+  })
+
+  test.each([
     ['spaces around it', ` ${uri}\n`],
     ['the old scheme', uri.replace('nostr+', 'nostr')],
     ['no slashes', uri.replace('//', '')],

@@ -14,6 +14,8 @@ export type ParsedConnection = { ok: true; connection: WalletConnection } | { ok
 
 const MAX_LENGTH = 4096
 const MAX_RELAYS = 8
+/** What a refusal repeats of what was pasted: too little to hold a secret that is in the wrong place. */
+const MAX_QUOTED = 20
 const SCHEME = /^nostr\+?walletconnect:(\/\/)?/i
 const ASK = 'Copy the whole connection from your wallet; it starts with nostr+walletconnect://.'
 
@@ -33,8 +35,7 @@ export function parseConnection(pasted: string): ParsedConnection {
   if (relays.length === 0) return refuse(`The connection names no relay (relay=wss://…). ${ASK}`)
   if (relays.length > MAX_RELAYS) return refuse(`The connection names more than ${MAX_RELAYS} relays.`)
   const bad = relays.find((relay) => !isRelay(relay))
-  if (bad !== undefined)
-    return refuse(`"${bad.slice(0, 60)}" is not the address of a relay (wss://… or ws://…).`)
+  if (bad !== undefined) return refuse(`"${quoted(bad)}" is not the address of a relay (wss://… or ws://…).`)
   const secretText = (params.get('secret') ?? '').toLowerCase()
   if (secretText === '')
     return refuse(`The connection has no secret: it would only name the wallet, not open it. ${ASK}`)
@@ -76,8 +77,9 @@ function whatElse(text: string): string {
   if (/^(bitcoin:|bc1|tb1|bcrt1|[13][1-9a-hj-np-z]{25,34}$)/.test(lower)) return 'This is a Bitcoin address.'
   if (/^[^\s@:/]+@[^\s@/]+\.[^\s@/]+$/.test(lower))
     return 'This is a Lightning address: it can only receive, and not through a connection.'
-  if (/^[a-z][a-z0-9+.-]*:/.test(lower))
-    return `A wallet connection does not start with "${lower.split(':')[0]}:".`
+  const scheme = /^[a-z][a-z0-9+.-]*(?=:)/.exec(lower)?.[0] ?? ''
+  if (scheme !== '' && scheme.length <= MAX_QUOTED)
+    return `A wallet connection does not start with "${scheme}:".`
   return 'This is not a wallet connection.'
 }
 
@@ -86,6 +88,9 @@ function keyTrouble(what: string, found: string): string {
   if (!/^[0-9a-f]*$/.test(found)) return `${what} contains characters other than 0-9 and a-f. ${ASK}`
   return `${what} has ${found.length} characters instead of 64. ${ASK}`
 }
+
+/** The beginning of an address; of what is none, less. */
+const quoted = (text: string): string => text.slice(0, /^[a-z]{2,6}:\/\//i.test(text) ? 60 : MAX_QUOTED)
 
 function isRelay(relay: string): boolean {
   try {

@@ -65,6 +65,7 @@ export class Nip47Refusal extends Error {
 export const MAX_AMOUNT_MSAT = 21_000_000 * 100_000_000 * 1000
 export const MAX_EXPIRY_SECONDS = 31_536_000
 export const MAX_LIST = 500
+export const MAX_METADATA_CHARS = 4096
 export const RENEWALS = ['never', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const
 export type Renewal = (typeof RENEWALS)[number]
 
@@ -87,7 +88,27 @@ export const requestSchema = v.object({
   params: maybe(v.record(v.string(), v.unknown())),
 })
 
-export const payInvoiceParams = v.object({ invoice: invoiceText, amount: maybe(amount) })
+/** The client's own notes; given back with the transaction. */
+const metadata = v.pipe(
+  v.record(v.string(), v.unknown()),
+  v.check((value) => JSON.stringify(value).length <= MAX_METADATA_CHARS, 'longer than 4096 characters'),
+)
+
+export const payInvoiceParams = v.object({
+  invoice: invoiceText,
+  amount: maybe(amount),
+  metadata: maybe(metadata),
+})
+const tlvRecord = v.object({
+  type: v.pipe(v.number(), v.safeInteger(), v.minValue(65_536)),
+  value: v.pipe(v.string(), v.maxLength(2000), v.regex(/^([0-9a-f]{2})*$/i, 'not hex')),
+})
+export const payKeysendParams = v.object({
+  amount: price,
+  pubkey: v.pipe(v.string(), v.toLowerCase(), v.regex(/^0[23][0-9a-f]{64}$/, 'not a node key')),
+  preimage: maybe(hex32),
+  tlv_records: maybe(v.pipe(v.array(tlvRecord), v.maxLength(20))),
+})
 /** `amount` 0: the payer chooses. */
 export const makeInvoiceParams = v.object({
   amount,
@@ -95,6 +116,7 @@ export const makeInvoiceParams = v.object({
   description_hash: maybe(hex32),
   expiry: maybe(expiry),
   preimage: maybe(hex32),
+  metadata: maybe(metadata),
 })
 export const makeHoldInvoiceParams = v.object({
   amount: price,
@@ -102,6 +124,7 @@ export const makeHoldInvoiceParams = v.object({
   description_hash: maybe(hex32),
   expiry: maybe(expiry),
   payment_hash: hex32,
+  metadata: maybe(metadata),
 })
 export const settleHoldParams = v.object({ preimage: hex32 })
 export const cancelHoldParams = v.object({ payment_hash: hex32 })
@@ -171,6 +194,8 @@ const satpatch = v.object({
   money: v.string(),
   preimage_invoices: maybe(v.boolean()),
   isolated: maybe(v.boolean()),
+  /** Msat: smaller payments do not go. */
+  least_amount: maybe(amount),
 })
 export const infoResult = v.object({
   alias: maybe(v.string()),

@@ -9,6 +9,9 @@ const connection = composeConnection({
   secret: '71a8c14c1407c113601079c4302dab36460f0ccd0ad506f1f2dc73b5100e4f3c',
 })
 const invoice = 'lnbcrt10n1pvjluezpp5qqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqypq'
+/** LUD-01's own example. */
+const LNURL =
+  'LNURL1DP68GURN8GHJ7UM9WFMXJCM99E3K7MF0V9CXJ0M385EKVCENXC6R2C35XVUKXEFCV5MKVV34X5EKZD3EV56NYD3HXQURZEPEXEJXXEPNXSCRVWFNV9NXZCN9XQ6XYEFHVGCXXCMYXYMNSERXFQ5FNS'
 
 test.each([
   ['', 'nothing'],
@@ -20,7 +23,18 @@ test.each([
   [`lightning:${invoice.toUpperCase()}`, 'invoice'],
   [`bitcoin:bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4?amount=1&lightning=${invoice}`, 'invoice'],
   ['Alice@getalby.com', 'lightning-address'],
-  ['LNURL1DP68GURN8GHJ7', 'lnurl'],
+  [LNURL, 'lnurl'],
+  ['lnurlp://pay.example/bob', 'lnurl'],
+  ['LNURL1DP68GURN8GHJ7', 'lnurl-other'],
+  ['lnurlw://pay.example/bob', 'lnurl-other'],
+  ['lno1qgsqvgnwgcg35z6ee2h3yczraddm72xrfua9uve2rlrm9deu7xyfzrc', 'bolt12'],
+  ['cashuAeyJ0b2tlbiI6W3sicHJvb2ZzIjpbXX1dfQ', 'ecash'],
+  ['lndhub://login:password@https://hub.example', 'lndhub'],
+  ['lndconnect://node.example:10009?macaroon=AgED', 'node'],
+  [`${'02'.repeat(33)}@node.example:9735`, 'node'],
+  ['wss://relay.example.com', 'relay'],
+  ['legal winner thank year wave sausage worth useful legal winner thank yellow', 'recovery-words'],
+  ['legal winner thank year', 'unknown'],
   ['nsec1vl029mgpspedva04g90vltkh6fvh240zqtv9k0t9af8935ke9laqsnlfe5', 'secret-key'],
   ['npub1sn0wdenkukak0d9dfczzeacvhkrgz92ak56egt7vdgzn8pv2wfqqhrjdv9', 'public-key'],
   ['spjoin1qqqq', 'join-code'],
@@ -44,4 +58,11 @@ test('a connection comes with its client key; the secret is never the key', () =
 test('no text makes it throw, and a long one is not looked at', () => {
   fc.assert(fc.property(fc.string({ maxLength: 200 }), (text) => recognise(text).tag !== undefined))
   expect(recognise(connection + ' '.repeat(5) + 'x'.repeat(MAX_PASTED_CHARS)).tag).toBe('unknown')
+})
+
+test('an LNURL is read as LUD-01 says', () => {
+  expect(recognise(LNURL)).toEqual({
+    tag: 'lnurl',
+    url: 'https://service.com/api?q=3fc3645b439ce8e7f2553a69e5267081d96dcd340693afabe04be7b0ccd178df',
+  })
 })

@@ -1,4 +1,5 @@
 /** Tells what a person pasted or scanned where money is asked for, before anything is sent anywhere. */
+import { bech32 } from '@scure/base'
 import { publicKey } from '../nostr/event.ts'
 import { parseConnection, type WalletConnection } from './connection.ts'
 
@@ -9,12 +10,20 @@ export type Pasted =
   | { tag: 'damaged-connection'; message: string }
   | { tag: 'invoice'; bolt11: string }
   | { tag: 'lightning-address'; address: string }
+  /** LUD-01 or LUD-17; what it is for is known when it has been asked. */
+  | { tag: 'lnurl'; url: string }
   | { tag: Foreign }
   | { tag: 'unknown' }
 
 /** Kinds that are only told apart, to say so. */
 export type Foreign =
-  | 'lnurl'
+  | 'lnurl-other'
+  | 'bolt12'
+  | 'ecash'
+  | 'lndhub'
+  | 'node'
+  | 'relay'
+  | 'recovery-words'
   | 'secret-key'
   | 'public-key'
   | 'join-code'
@@ -32,7 +41,14 @@ const INVOICE = /^ln(bcrt|tbs|bc|tb)[0-9]*[munp]?1[a-z0-9]+$/
 const ADDRESS = /^[a-z0-9._+-]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)*\.[a-z]{2,}$/
 
 const FOREIGN: readonly (readonly [Foreign, RegExp])[] = [
-  ['lnurl', /^lnurl1|^(keyauth|lnurlp|lnurlw|lnurlc):/],
+  ['lnurl-other', /^lnurl1|^(keyauth|lnurlp|lnurlw|lnurlc):/],
+  ['bolt12', /^(lno|lnr|lni)1[a-z0-9+]/],
+  ['ecash', /^(cashu:)?(cashu[ab]|creqa)[a-z0-9_-]|^fed1[a-z0-9]|^fedimint:/],
+  ['lndhub', /^(lndhub|bluewallet):/],
+  ['node', /^(lndconnect|clnrest|clnconnect|c-lightning-rest|lnlink):|^[0-9a-f]{66}@/],
+  ['relay', /^wss?:/],
+  // Five lengths of BIP 39; words of a sentence are rarely so many and so plain.
+  ['recovery-words', /^([a-z]{3,8}\s+){11}([a-z]{3,8}\s+){0,12}[a-z]{3,8}$/],
   ['secret-key', /^(nostr:)?(nsec1|ncryptsec1)/],
   ['public-key', /^(nostr:)?(npub1|nprofile1)|^nostr:/],
   ['join-code', /^spjoin1/],
@@ -58,9 +74,28 @@ export function recognise(pasted: string): Pasted {
   const bare = lower.replace(/^lightning:(\/\/)?/, '')
   if (INVOICE.test(bare)) return { tag: 'invoice', bolt11: bare }
   if (ADDRESS.test(bare)) return { tag: 'lightning-address', address: bare }
+  const url = lnurlOf(text.replace(/^lightning:(\/\/)?/i, ''))
+  if (url !== undefined) return { tag: 'lnurl', url }
   // A payment link of a shop on the web: the invoice inside is what counts.
   const inLink = /^bitcoin:.*[?&]lightning=(ln[a-z0-9]+)/.exec(lower)?.[1]
   if (inLink !== undefined && INVOICE.test(inLink)) return { tag: 'invoice', bolt11: inLink }
   const found = FOREIGN.find(([, pattern]) => pattern.test(bare))
   return { tag: found?.[0] ?? 'unknown' }
+}
+
+const MAX_LNURL_CHARS = 2000
+
+/** The address behind `lnurl1…` (LUD-01) or `lnurlp://` (LUD-17), if it is reached over https. */
+function lnurlOf(text: string): string | undefined {
+  if (/^lnurlp:/i.test(text)) return httpsOf(text.replace(/^lnurlp:(\/\/)?/i, 'https://'))
+  if (!/^lnurl1/i.test(text)) return undefined
+  const read = bech32.decodeUnsafe(text.toLowerCase(), MAX_LNURL_CHARS)
+  const bytes = read && bech32.fromWordsUnsafe(read.words)
+  return bytes ? httpsOf(String.fromCharCode(...bytes)) : undefined
+}
+
+function httpsOf(text: string): string | undefined {
+  if (!URL.canParse(text)) return undefined
+  const url = new URL(text)
+  return url.protocol === 'https:' ? url.href : undefined
 }

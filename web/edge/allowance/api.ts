@@ -57,6 +57,8 @@ export type Flow = Readonly<{
   description?: string
   /** Why it failed, or is unknown, in words. */
   why?: string
+  /** Unknown: from then on it is given back if the source says that it never heard of it. */
+  deadAtMs?: number
 }>
 
 export type AllowanceState = 'active' | 'paused' | 'expired' | 'revoked'

@@ -36,7 +36,7 @@ const messageSchema = v.variant('tag', [
     view: v.custom<KeeperView>((x) => v.is(v.looseObject({ allowances: v.array(v.unknown()) }), x)),
   }),
   v.object({ tag: v.literal('do'), id: v.string(), verb: v.picklist(VERBS), args: v.array(v.unknown()) }),
-  v.object({ tag: v.literal('done'), id: v.string(), value: v.unknown() }),
+  v.object({ tag: v.literal('done'), id: v.string(), value: v.optional(v.unknown()) }),
   v.object({ tag: v.literal('refused'), id: v.string(), code: v.picklist(CODES), message: v.string() }),
 ])
 type Message = v.InferOutput<typeof messageSchema>
@@ -154,7 +154,13 @@ export function openKeeper(options: KeeperOptions): AllowanceKeeper {
       void (await ask(verb, ...args))
 
   return {
-    view,
+    view: {
+      get: () => leader?.view.get() ?? view.get(),
+      subscribe(run) {
+        leader?.view.get()
+        return view.subscribe(run)
+      },
+    },
     create: (wanted) => ask('create', wanted) as ReturnType<AllowanceKeeper['create']>,
     connection: (id) => ask('connection', id) as Promise<string>,
     setLimit: act('setLimit'),

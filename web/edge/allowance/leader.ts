@@ -1,5 +1,5 @@
 /** The keeper that runs the allowances: loads them, connects each to its source, serves each, and does what the owner wants. */
-import { fromHex, toHex, type Bytes } from '../../core/bytes.ts'
+import { fromHex, toHex, type Bytes, type PartyKey } from '../../core/bytes.ts'
 import { MAX_LAYERS, newAllowance, type Allowance } from '../../core/allowance/state.ts'
 import { liveCell, type Live, type LiveCell } from '../../core/live.ts'
 import type { Msat } from '../../core/money/msat.ts'
@@ -18,6 +18,7 @@ import {
   type NewAllowance,
   type Source,
 } from './api.ts'
+import { holdersOf, type Holders } from './holders.ts'
 import { localWallet } from './local-wallet.ts'
 import { serveOverNostr, type NostrFront } from './nostr-front.ts'
 import { KeyRing, Records, type Keys, type Loaded, type Meta } from './records.ts'
@@ -35,6 +36,8 @@ type Entry = (Here | { home: 'wallet'; meta: Meta; run: WalletRun }) & {
   asSource?: { wallet: Wallet; watch: SourceWatch }
 }
 
+type Draft = Omit<Meta, 'home' | 'service' | 'relays'>
+
 const SHOW_AFTER_MS = 30
 
 export class Leader implements Omit<AllowanceKeeper, 'view'> {
@@ -48,6 +51,7 @@ export class Leader implements Omit<AllowanceKeeper, 'view'> {
   readonly #entries = new Map<AllowanceId, Entry>()
   readonly #wallets = new Map<string, SourceWatch>()
   readonly #pools = new Map<string, Pool>()
+  readonly #holders: Holders
   #unwatch: () => void = () => undefined
   #showing: ReturnType<typeof setTimeout> | undefined
   #closed = false
@@ -59,7 +63,26 @@ export class Leader implements Omit<AllowanceKeeper, 'view'> {
     this.#nowMs = options.nowMs ?? Date.now
     this.#random = options.random ?? ((length) => crypto.getRandomValues(new Uint8Array(length)))
     this.#view = liveCell<KeeperView>({ role: 'runs', sources: [], allowances: [], atMs: this.#nowMs() })
-    this.view = this.#view
+    this.view = {
+      get: () => {
+        this.#showNow()
+        return this.#view.get()
+      },
+      subscribe: (run) => {
+        this.#showNow()
+        return this.#view.subscribe(run)
+      },
+    }
+    this.#holders = holdersOf({
+      keeper: this,
+      children: (id) => this.#children(id).flatMap((one) => (one.home === 'here' ? [one.running] : [])),
+      running: (id) => {
+        const entry = this.#entries.get(id)
+        return entry?.home === 'here' ? entry.running : undefined
+      },
+      make: (wanted, client) => this.#makeFor(wanted, client),
+      depthBelow: ({ source }) => this.#depth(source) + 1,
+    })
   }
 
   /** For whoever holds the keeper's lock. */
@@ -68,38 +91,62 @@ export class Leader implements Omit<AllowanceKeeper, 'view'> {
     for (const loaded of await leader.#records.all()) await leader.#add(loaded)
     leader.#unwatch = options.sources.subscribe(() => void leader.#connect())
     await leader.#connect()
-    leader.#show()
+    // Whoever looks first sees all of them, and not none.
+    leader.#view.set(leader.#snapshot())
     return leader
   }
 
   async create(wanted: NewAllowance): Promise<{ id: AllowanceId; connection: string }> {
-    const createdAtMs = this.#nowMs()
-    const depth = this.#depth(wanted.source)
-    const terms = termsOf(wanted, { nowMs: createdAtMs, count: this.#entries.size, depth })
-    const id = toHex(this.#random(8)) as AllowanceId
-    const client = this.#random(32)
-    const common = { id, source: wanted.source, client: publicKey(client), createdAtMs }
-    const state = newAllowance(terms, createdAtMs)
+    const secret = this.#random(32)
+    const { common, state } = this.#draft(wanted, publicKey(secret))
+    const keys = { client: toHex(secret) }
+    const wallet = await this.#openSource(wanted.source)
     if (wanted.home === 'wallet') {
-      const wallet = await this.#openSource(wanted.source)
-      await stored(this.#keyRing.put(id, { client: toHex(client) }))
+      await stored(this.#keyRing.put(common.id, keys))
       const made = await WalletRun.create(wallet, common.client, wanted)
       const meta: Meta = { ...common, home: 'wallet', service: made.walletPubkey, relays: [...made.relays] }
       await this.#begin({ meta, state })
-    } else {
-      await this.#openSource(wanted.source)
-      const service = this.#random(32)
-      const keys = { client: toHex(client), service: toHex(service) }
-      await stored(this.#keyRing.put(id, keys))
-      const relays = [...this.#options.relays]
-      await this.#begin({ meta: { ...common, home: 'here', service: publicKey(service), relays }, state })
+    } else await this.#serve(common, state, keys)
+    return { id: common.id, connection: await this.connection(common.id) }
+  }
+
+  /** For a holder, who has the secret of `client`. */
+  #makeFor(wanted: NewAllowance, client: PartyKey): Promise<Meta> {
+    if (wanted.source.tag === 'allowance') this.#usable(wanted.source.id)
+    const { common, state } = this.#draft(wanted, client)
+    return this.#serve({ ...common, asked: true }, state, {})
+  }
+
+  #draft(wanted: NewAllowance, client: PartyKey): { common: Draft; state: Allowance } {
+    const createdAtMs = this.#nowMs()
+    const about = { nowMs: createdAtMs, count: this.#entries.size, depth: this.#depth(wanted.source) }
+    const state = newAllowance(termsOf(wanted, about), createdAtMs)
+    const id = toHex(this.#random(8)) as AllowanceId
+    return { common: { id, source: wanted.source, client, createdAtMs }, state }
+  }
+
+  /** Under a key of its own; what is on the medium first makes it whole after any crash. */
+  async #serve(common: Draft, state: Allowance, keys: Keys): Promise<Meta> {
+    const service = this.#random(32)
+    await stored(this.#keyRing.put(common.id, { ...keys, service: toHex(service) }))
+    const meta: Meta = {
+      ...common,
+      home: 'here',
+      service: publicKey(service),
+      relays: [...this.#options.relays],
     }
-    return { id, connection: await this.connection(id) }
+    await this.#begin({ meta, state })
+    return meta
   }
 
   async connection(id: AllowanceId): Promise<string> {
     const { meta } = this.#entry(id)
     const { client } = await this.#keys(id)
+    if (client === undefined)
+      throw new AllowanceError(
+        'not-offered',
+        'The holder of the allowance above asked for this one: its key is there, and there is no code to show.',
+      )
     return composeConnection({ wallet: meta.service, relays: meta.relays, secret: client })
   }
 
@@ -200,7 +247,11 @@ export class Leader implements Omit<AllowanceKeeper, 'view'> {
       {
         ...{ meta, records: this.#records, nowMs: this.#nowMs, log },
         claimed: (hash) => this.#siblings(meta).some((one) => one.state.open.has(hash) || isPaid(one, hash)),
-        onChange: () => this.#show(),
+        onChange: () => {
+          this.#show()
+          this.#holders.changed(meta)
+        },
+        below: this.#holders.below(meta),
       },
       state,
     )
@@ -350,10 +401,15 @@ export class Leader implements Omit<AllowanceKeeper, 'view'> {
   }
 
   #show(): void {
-    this.#showing ??= setTimeout(() => {
-      this.#showing = undefined
-      if (!this.#closed) this.#view.set(this.#snapshot())
-    }, SHOW_AFTER_MS)
+    this.#showing ??= setTimeout(() => this.#showNow(), SHOW_AFTER_MS)
+  }
+
+  /** Changes are told together; whoever asks sees what is true now. */
+  #showNow(): void {
+    if (this.#showing === undefined) return
+    clearTimeout(this.#showing)
+    this.#showing = undefined
+    if (!this.#closed) this.#view.set(this.#snapshot())
   }
 
   #snapshot(): KeeperView {

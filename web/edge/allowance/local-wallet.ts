@@ -41,6 +41,8 @@ export function localWallet(running: Running, random: (length: number) => Bytes)
       told = text
       tell('connection_updated', state)
     },
+    // Its owner sees all layers; nobody asks for connections over it.
+    belowChanged: () => undefined,
     unknown: (request, message) => finish(request, { tag: 'no-answer', sent: true, message }),
   }
   running.fronts.add(front)

@@ -16,6 +16,7 @@ import { feeReserve } from '../../core/wallet/fees.ts'
 import * as nip47 from '../../core/wallet/nip47.ts'
 import { Nip47Refusal, type Method, type Nip47ConnectionState } from '../../core/wallet/nip47.ts'
 import type { Transaction, WalletFeature } from '../wallet/wallet.ts'
+import { CUTTING, cutting } from './below.ts'
 import * as incoming from './incoming.ts'
 import type { Incoming } from './records.ts'
 import { passOn, toTransaction, type Response, type Running } from './running.ts'
@@ -29,7 +30,10 @@ const LOOKING: readonly Method[] = [
 ]
 const HOLDING: readonly Method[] = ['make_hold_invoice', 'settle_hold_invoice', 'cancel_hold_invoice']
 /** Executed once each, whatever is replayed. */
-export const CHANGES: ReadonlySet<string> = new Set(['pay_invoice', 'make_invoice', ...HOLDING])
+export const CHANGES: ReadonlySet<string> = new Set([
+  ...['pay_invoice', 'make_invoice', ...HOLDING],
+  ...['create_connection', 'update_connection', 'delete_connection'],
+])
 
 /** What this allowance offers now: its permissions, and what its source can do. */
 export function methodsOf(running: Running): Method[] {
@@ -41,6 +45,7 @@ export function methodsOf(running: Running): Method[] {
     ...(may.pay && has('pay') ? (['pay_invoice'] as const) : []),
     ...(may.receive && has('receive') ? (['make_invoice'] as const) : []),
     ...(may.receive && has('hold-invoices') ? HOLDING : []),
+    ...(running.below ? CUTTING : []),
   ]
 }
 
@@ -61,11 +66,14 @@ export async function execute(
   method: string,
   params: Record<string, unknown>,
 ): Promise<Response | undefined> {
+  await running.opened()
   if (!CHANGES.has(method)) return caught(() => look(running, method, params))
   if (method === 'pay_invoice') return pay(running, request, params)
   const known = running.answers.get(request)
   if (known) return JSON.parse(known.response) as Response
-  const response = await caught(() => receive(running, method, params))
+  const response = await caught(() =>
+    CUTTING.some((one) => one === method) ? cut(running, method, params) : receive(running, method, params),
+  )
   await running.remember(request, response)
   return response
 }
@@ -93,6 +101,8 @@ async function look(running: Running, method: string, params: Record<string, unk
       return lookUp(running, parse(nip47.lookupInvoiceParams, params))
     case 'list_transactions':
       return list(running, parse(nip47.listTransactionsParams, params))
+    case 'list_connections':
+      return cutting(running, method, params)
     default: {
       const known = (nip47.METHODS as readonly string[]).includes(method)
       throw new Nip47Refusal(
@@ -101,6 +111,12 @@ async function look(running: Running, method: string, params: Record<string, unk
       )
     }
   }
+}
+
+/** Whatever is cut while it is paused or over could not be used; ending and lowering is always possible. */
+function cut(running: Running, method: string, params: Record<string, unknown>): Promise<unknown> {
+  if (method === 'create_connection') checkOpen(running, 'look')
+  return cutting(running, method, params)
 }
 
 async function pay(

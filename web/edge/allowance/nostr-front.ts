@@ -4,7 +4,7 @@
  */
 import { nip04 } from 'nostr-tools'
 import * as v from 'valibot'
-import type { Bytes } from '../../core/bytes.ts'
+import type { Bytes, PartyKey } from '../../core/bytes.ts'
 import type { RequestId } from '../../core/allowance/state.ts'
 import { publicKey, signEvent, tagValue, type NostrEvent, type SecretKey } from '../../core/nostr/event.ts'
 import * as kinds from '../../core/nostr/kinds.ts'
@@ -12,6 +12,7 @@ import { NOTIFICATIONS, requestSchema, type Nip47Code } from '../../core/wallet/
 import { decryptFrom, encryptTo } from '../nostr/nip44.ts'
 import type { Pool } from '../nostr/pool.ts'
 import type { WalletEvent } from '../wallet/wallet.ts'
+import { stateOf } from './below.ts'
 import { connectionState, execute, methodsOf, tellTransaction } from './methods.ts'
 import type { Front, Response, Running } from './running.ts'
 
@@ -21,7 +22,7 @@ export type NostrFrontOptions = Readonly<{
   secret: SecretKey
   pool: Pool
   random: (length: number) => Bytes
-  /** It lost its relays, or has one again. */
+  /** It lost its relays or has one again, or its holder was heard. */
   onChange: () => void
   log: (event: string, detail: Readonly<Record<string, unknown>>) => void
 }>
@@ -61,6 +62,9 @@ export function serveOverNostr(options: NostrFrontOptions): NostrFront {
   let heardAtMs: number | undefined
   let holderMs: number | undefined
   let told = ''
+  /** The same of those that the holder cut, by client key; those that may be others now. */
+  const toldBelow = new Map<PartyKey, string>()
+  const changedBelow = new Set<PartyKey>()
   let abilities = ''
   let infoS = 0
   let timer: ReturnType<typeof setTimeout> | undefined
@@ -100,19 +104,32 @@ export function serveOverNostr(options: NostrFrontOptions): NostrFront {
       ['encryption', 'nip44_v2 nip04'],
       ['notifications', NOTIFICATIONS.join(' ')],
     ]
-    // It is replaceable: of two from the same second, relays keep either.
+    // It is replaceable: of two from the same second, relays keep either, also of one by whoever ran it before.
     infoS = Math.max(nowS(), infoS + 1)
     publish(kinds.NWC_INFO, tags, `${abilities} notifications`, infoS)
   }
   const tellChange = (): void => {
     timer = undefined
     if (stopped) return
-    if (methodsOf(running).join(' ') !== abilities) publishInfo()
+    if (subscribed && methodsOf(running).join(' ') !== abilities) publishInfo()
+    tellBelow()
     const state = connectionState(running)
     const text = JSON.stringify(state)
     if (text === told) return
     told = text
     notify('connection_updated', state)
+  }
+  const tellBelow = (): void => {
+    for (const cutOff of running.below?.list() ?? []) {
+      const { client } = cutOff.running.meta
+      if (!changedBelow.has(client)) continue
+      const state = stateOf(cutOff)
+      const text = JSON.stringify(state)
+      if (text === toldBelow.get(client)) continue
+      toldBelow.set(client, text)
+      notify('connection_updated', state)
+    }
+    changedBelow.clear()
   }
 
   const answer = async (event: NostrEvent): Promise<void> => {
@@ -146,11 +163,16 @@ export function serveOverNostr(options: NostrFrontOptions): NostrFront {
     if (rtt_ms !== undefined && rtt_ms >= 0 && rtt_ms < MAX_RTT_MS) holderMs = Math.round(rtt_ms)
     encryptions.set(event.id, how)
     methods.set(event.id, method)
+    options.onChange()
     const response = await execute(running, event.id, method, params)
     if (response) front.answered(event.id, response)
   }
 
   const onEvent = (event: NostrEvent): void => {
+    if (event.kind === kinds.NWC_INFO) {
+      infoS = Math.max(infoS, event.created_at)
+      return
+    }
     if (stopped || working.has(event.id) || event.content.length > MAX_REQUEST_CHARS) return
     // NIP-40: what its sender no longer waits for is not executed.
     const expiration = tagValue(event, 'expiration')
@@ -192,30 +214,41 @@ export function serveOverNostr(options: NostrFrontOptions): NostrFront {
     changed() {
       timer ??= setTimeout(tellChange, TELL_AFTER_MS)
     },
+    belowChanged(client) {
+      changedBelow.add(client)
+      front.changed()
+    },
     // The holder's client says "unknown" by itself; an answer now would be taken for a failure.
     unknown: () => undefined,
   }
   running.fronts.add(front)
   const since = Math.floor(running.nowMs / 1000) - CATCH_UP_S
-  const filter = { kinds: [kinds.NWC_REQUEST], authors: [client], '#p': [publicKey(secret)], since }
+  const service = publicKey(secret)
+  const filters = [
+    { kinds: [kinds.NWC_REQUEST], authors: [client], '#p': [service], since },
+    { kinds: [kinds.NWC_INFO], authors: [service], limit: 1 },
+  ]
+  /** Says that this layer is here: holders send again what was not answered, and look up what they do not know. */
+  const tellBack = (): void => {
+    publishInfo()
+    told = ''
+    front.changed()
+  }
   /** The relays have taken the subscription: from now on requests arrive. */
   let subscribed = false
   const onEose = (): void => {
     subscribed = true
     options.onChange()
+    tellBack()
   }
-  const unsubscribe = pool.subscribe([filter], onEvent, { onEose })
+  const unsubscribe = pool.subscribe(filters, onEvent, { onEose })
   let connected = new Set<string>()
   const unwatch = pool.status.subscribe((relays) => {
     const now = new Set(relays.filter((relay) => relay.connected).map(({ url }) => url))
     const back = [...now].some((url) => !connected.has(url))
     if ((now.size === 0) !== (connected.size === 0)) options.onChange()
     connected = now
-    if (!back) return
-    publishInfo()
-    // Also says that this layer is back: holders look up what they do not know.
-    told = ''
-    front.changed()
+    if (back && subscribed) tellBack()
   })
   return {
     get connected() {

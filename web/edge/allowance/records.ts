@@ -67,6 +67,8 @@ const metaSchema = v.object({
   service: key,
   relays: v.array(v.string()),
   createdAtMs: count,
+  /** Its holder above asked for it (`create_connection`), whose key its holder has: there is no string to show. */
+  asked: v.exactOptional(v.literal(true)),
 })
 /** What never changes of an allowance. */
 export type Meta = Readonly<v.InferOutput<typeof metaSchema>>
@@ -178,8 +180,8 @@ export class Records {
   #write = (at: string, value: unknown): Promise<void> => this.#journal.put(at, utf8(JSON.stringify(value)))
 }
 
-const keysSchema = v.object({ client: v.string(), service: v.exactOptional(v.string()) })
-/** Secret keys, hex; `service` only where it is served from here. */
+const keysSchema = v.object({ client: v.exactOptional(v.string()), service: v.exactOptional(v.string()) })
+/** Secret keys, hex; `client` only where its string was made here, `service` only where it is served from here. */
 export type Keys = Readonly<v.InferOutput<typeof keysSchema>>
 
 /** `allowance/<id>/key`: sealed by the owner's vault, if there is one. */

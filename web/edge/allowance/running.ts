@@ -2,7 +2,7 @@
  * One allowance at work: steps its machine one event at a time, carries the effects out in order, and asks its source.
  * Whoever serves it (a Nostr key, an allowance above it in the same process) is a front.
  */
-import { isHex32, type Sha256Hex } from '../../core/bytes.ts'
+import { isHex32, type PartyKey, type Sha256Hex } from '../../core/bytes.ts'
 import {
   step,
   type AllowanceEffect,
@@ -15,6 +15,7 @@ import type { Msat } from '../../core/money/msat.ts'
 import type { Nip47Code } from '../../core/wallet/nip47.ts'
 import { WalletError, type Transaction, type WalletErrorCode, type WalletEvent } from '../wallet/wallet.ts'
 import { AllowanceError } from './api.ts'
+import type { Below } from './below.ts'
 import { IncomingBook } from './incoming.ts'
 import type { Answered, Meta, Records } from './records.ts'
 import type { SourceWatch } from './source-watch.ts'
@@ -29,6 +30,8 @@ export interface Front {
   changed(): void
   /** A payment that this front's holder asked for has no answer yet from above. */
   unknown(request: RequestId, why: string): void
+  /** One that this front's holder cut, by its client key, may be another now. */
+  belowChanged(client: PartyKey): void
 }
 
 export type RunningDeps = Readonly<{
@@ -38,12 +41,16 @@ export type RunningDeps = Readonly<{
   /** Another allowance of the same source pays this invoice, or has paid it. */
   claimed: (hash: Sha256Hex) => boolean
   onChange: () => void
+  /** Absent at the deepest layer. */
+  below: Below | undefined
   log: (event: string, detail: Readonly<Record<string, unknown>>) => void
 }>
 
 /** How long answers are remembered; older requests are refused by their time. */
 export const ANSWER_MEMORY_MS = 4 * 60 * 60_000
 const LONGEST_TIMER_MS = 60 * 60_000
+/** The wallet behind an allowance that was just taken up answers in this time; requests wait for it. */
+const OPENING_MS = 3000
 
 export class Running {
   readonly meta: Meta
@@ -56,6 +63,9 @@ export class Running {
   #state: Allowance
   #tail: Promise<unknown> = Promise.resolve()
   #source: SourceWatch | undefined
+  /** Ends when the wallet behind it has said what it can do, or has had its time. */
+  readonly #opening = Promise.withResolvers<void>()
+  readonly #openingTimer: ReturnType<typeof setTimeout>
   #unwatch: (() => void)[] = []
   #timer: ReturnType<typeof setTimeout> | undefined
   #stopped = false
@@ -75,6 +85,7 @@ export class Running {
     this.past = past
     this.answers = answers
     this.incoming = incoming
+    this.#openingTimer = setTimeout(() => this.#opening.resolve(), OPENING_MS)
   }
 
   /** Reads what was left; nothing is asked of anybody yet. */
@@ -99,8 +110,16 @@ export class Running {
   get source(): SourceWatch | undefined {
     return this.#source
   }
+  /** What its holder may cut from it. */
+  get below(): Below | undefined {
+    return this.#deps.below
+  }
   get nowMs(): number {
     return this.#deps.nowMs()
+  }
+  /** An allowance that was just taken up, by another tab too, knows nothing yet of the wallet behind it. */
+  opened(): Promise<void> {
+    return this.#opening.promise
   }
 
   /** What could be paid now; undefined while the source has not said. */
@@ -119,7 +138,10 @@ export class Running {
     if (source === undefined) return this.#changed()
     this.#unwatch = [
       source.on((event) => this.#onSource(event)),
-      source.state.subscribe(() => this.#changed()),
+      source.state.subscribe(({ info }) => {
+        if (info) this.#opening.resolve()
+        this.#changed()
+      }),
     ]
     void this.#quietly(this.tell({ tag: 'woken' }))
   }
@@ -181,6 +203,8 @@ export class Running {
   stop(): Promise<void> {
     this.#stopped = true
     clearTimeout(this.#timer)
+    clearTimeout(this.#openingTimer)
+    this.#opening.resolve()
     for (const end of this.#unwatch.splice(0)) end()
     return this.inTurn(() => Promise.resolve())
   }

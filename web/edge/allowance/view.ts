@@ -146,7 +146,7 @@ function outgoing(payment: Payment): Flow {
     case 'asked':
       return { ...common, state: 'in-flight', fees: maxFee }
     case 'unknown':
-      return { ...common, state: 'unknown', fees: maxFee, why: fate.why }
+      return { ...common, state: 'unknown', fees: maxFee, why: fate.why, deadAtMs: payment.deadAtMs }
     case 'paid':
       return { ...common, state: 'settled', fees: fate.fees, endedAtMs: endOf(payment) }
     case 'failed':

@@ -3,7 +3,7 @@
  * 65,535 bytes is left to nostr-tools; `nip44.test.ts` holds both to the same answers.
  */
 import { chacha20 } from '@noble/ciphers/chacha.js'
-import { nip44 } from 'nostr-tools'
+import * as nip44 from 'nostr-tools/nip44'
 
 type Exchange = {
   setPrivateKey(key: Uint8Array): void

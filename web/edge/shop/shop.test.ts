@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest'
-import { fromUtf8, utf8, type Bytes } from '../../core/bytes.ts'
+import { fromUtf8, utf8 } from '../../core/bytes.ts'
 import { liveCell, type Live } from '../../core/live.ts'
 import { msat } from '../../core/money/msat.ts'
 import type { NostrEvent } from '../../core/nostr/event.ts'
@@ -7,10 +7,12 @@ import { decodeStoreCode, MAX_GOOD_BYTES, PART_BYTES } from '../../core/shop/sho
 import { matchesAny, type Filter } from '../nostr/filter.ts'
 import type { Pool } from '../nostr/pool.ts'
 import type { Journal } from '../swarm/api.ts'
+import { memoryJournal } from '../swarm/memory.ts'
 import { createFakeMoney } from '../wallet/fake.ts'
 import type { Wallet, WalletFeature } from '../wallet/wallet.ts'
 import { openStore, type NewGood, type Store } from './store.ts'
-import { boughtGoods, contentOf, visitStore, type BuyStep, type Visit } from './visit.ts'
+import { boughtGoods, claimPaid, contentOf } from './purchases.ts'
+import { claimer, visitStore, type BuyStep, type Visit } from './visit.ts'
 
 /** A relay in memory: keeps the newest list, hands everything on, and remembers all that it saw. */
 function memoryRelay() {
@@ -35,15 +37,6 @@ function memoryRelay() {
   })
   return { pool, seen }
 }
-function memoryJournal(): Journal {
-  const kept = new Map<string, Bytes>()
-  return {
-    put: async (key, ...parts) => void kept.set(key, new Uint8Array(parts.flatMap((part) => [...part]))),
-    get: async (key) => kept.get(key),
-    delete: async (key) => void kept.delete(key),
-    keys: async (prefix) => [...kept.keys()].filter((key) => key.startsWith(prefix)),
-  }
-}
 function until<T>(live: Live<T>, holds: (value: T) => boolean): Promise<T> {
   return new Promise((resolve) => {
     const end = live.subscribe((value) => {
@@ -62,7 +55,15 @@ const opinion = (words: string, priceMsat = 5_000): NewGood => ({
 })
 const secretOf = (n: number) => new Uint8Array(32).fill(n)
 
-type Scene = { store: Store; visit: Visit; payer: Wallet; payee: Wallet; bought: Journal; seen: NostrEvent[] }
+type Scene = Readonly<{
+  store: Store
+  visit: Visit
+  payer: Wallet
+  payee: Wallet
+  bought: Journal
+  seen: NostrEvent[]
+  pool: () => Pool
+}>
 async function scene(features?: readonly WalletFeature[]): Promise<Scene> {
   const money = createFakeMoney({ money: 'sandbox:x', ...(features && { features: new Set(features) }) })
   const [payer, payee] = [money.wallet('payer', msat(50_000)), money.wallet('payee', msat(0))]
@@ -83,7 +84,7 @@ async function scene(features?: readonly WalletFeature[]): Promise<Scene> {
   const bought = memoryJournal()
   const visit = visitStore({ code, pool: relay.pool(), journal: bought, secret: secretOf(7) })
   onTestFinished(() => visit.close())
-  return { store, visit, payer, payee, bought, seen: relay.seen }
+  return { store, visit, payer, payee, bought, ...relay }
 }
 const listed = async ({ store, visit }: Scene, good: NewGood) => {
   await store.add(good)
@@ -149,25 +150,65 @@ test('a price that moved is said and not paid; a shop that closed sells nothing'
   expect(await all.payer.balance()).toBe(50_000)
 })
 
+/** Its page pays for `good` and hears of nothing any more. */
+async function diesAfterPaying(all: Scene, good: Parameters<Visit['buy']>[0]): Promise<void> {
+  const paid = new Promise<void>((resolve) => {
+    const pay: Wallet['pay'] = async (bolt11) => {
+      await all.payer.pay(bolt11)
+      resolve()
+      return new Promise(() => undefined)
+    }
+    void all.visit.buy(good, { ...all.payer, pay }, () => undefined)
+  })
+  await paid
+}
+/** The good is there, as it was sold. */
+async function expectOpened({ bought }: Scene, wallets: readonly Wallet[] = []): Promise<void> {
+  const [found] = await boughtGoods(bought, wallets)
+  expect(found?.state).toBe('opened')
+  expect(fromUtf8((await contentOf(bought, found!.order)) ?? new Uint8Array())).toBe('Darjeeling')
+}
+
 test('a page that dies after paying finds its good again', async () => {
   const all = await scene()
   const good = await listed(all, opinion('Darjeeling'))
-  let paid: () => void = () => undefined
-  const gone = new Promise<void>((resolve) => (paid = resolve))
-  const dying: Wallet = {
+  await diesAfterPaying(all, good)
+  expect(await boughtGoods(all.bought)).toMatchObject([{ state: 'paying' }])
+  await expectOpened(all, [all.payer])
+})
+
+test('a page that dies after paying a shop that keeps the key asks for it at the next load', async () => {
+  const all = await scene(ALL)
+  const good = await listed(all, opinion('Darjeeling'))
+  await diesAfterPaying(all, good)
+  all.visit.close()
+  const claim = claimer(secretOf(7), all.pool)
+  expect(await claimPaid(all.bought, claim)).toBe(false) // nobody has said yet that it was paid
+  expect(await boughtGoods(all.bought, [all.payer])).toMatchObject([{ state: 'paying' }])
+  await expect(claimPaid(all.bought, () => Promise.reject(new Error('its tab is closed')))).resolves.toBe(
+    false,
+  )
+  expect(await claimPaid(all.bought, claim)).toBe(true)
+  await expectOpened(all)
+})
+
+test('who leaves while a payment is not known stops asking, and finds it among what was bought', async () => {
+  const all = await scene()
+  const good = await listed(all, opinion('Darjeeling'))
+  let asked = 0
+  const silent: Wallet = {
     ...all.payer,
     async pay(bolt11) {
-      await all.payer.pay(bolt11)
-      paid()
-      return new Promise(() => undefined)
+      if (asked++ === 0) await all.payer.pay(bolt11)
+      return { tag: 'unknown', message: 'no answer' }
     },
   }
-  void all.visit.buy(good, dying, () => undefined)
-  await gone
-  expect(await boughtGoods(all.bought)).toMatchObject([{ state: 'paying' }])
-  const [found] = await boughtGoods(all.bought, [all.payer])
-  expect(found?.state).toBe('opened')
-  expect(fromUtf8((await contentOf(all.bought, found!.order)) ?? new Uint8Array())).toBe('Darjeeling')
+  const buying = all.visit.buy(good, silent, (step) => {
+    if (step.tag === 'paying' && step.message !== undefined) all.visit.close()
+  })
+  await expect(buying).rejects.toThrow(/You left the shop/)
+  expect(asked).toBeLessThanOrEqual(2)
+  expect(await boughtGoods(all.bought, [all.payer])).toMatchObject([{ state: 'opened' }])
 })
 
 test('what is too large is refused in words', async () => {

@@ -58,7 +58,7 @@ export type StoreView = Readonly<{
   trouble?: string
 }>
 export type NewGood = Readonly<
-  Pick<Good, 'kind' | 'title' | 'about' | 'priceMsat' | 'fileName' | 'version'>
+  Pick<Good, 'kind' | 'title' | 'about' | 'priceMsat' | 'fileName' | 'version' | 'vendor'>
 > &
   Readonly<{ content: Bytes }>
 

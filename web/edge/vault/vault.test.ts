@@ -12,6 +12,10 @@ function memoryHome(): VaultHome & { kept: Map<string, unknown> } {
     kept,
     get: async (name) => kept.get(name),
     put: async (name, value) => void kept.set(name, value),
+    putFirst: async (name, value) => {
+      if (!kept.has(name)) kept.set(name, value)
+      return kept.get(name)
+    },
     delete: async (name) => void kept.delete(name),
     names: async () => [...kept.keys()],
   }
@@ -108,4 +112,20 @@ test('a box goes under the lock once that is open, and is not read while it is c
   expect(fromUtf8(await vault.boxes.open(after))).toBe(SECRET)
   before[20]! ^= 1
   expect(await vault.boxes.open(before).catch(codeOf)).toBe('damaged')
+})
+
+test('two tabs that begin at once share the browser’s key, and one lock: what either wrote stays readable', async () => {
+  const home = memoryHome()
+  const [a, b] = [await openVault(home, passkeysOf('me')), await openVault(home, passkeysOf('me'))]
+  await Promise.all([a.put('one', 'of a', 'browser'), b.put('two', 'of b', 'browser')])
+  const again = await openVault(home, passkeysOf('me'))
+  expect([await again.get('one'), await again.get('two')]).toEqual(['of a', 'of b'])
+
+  const chosen = await Promise.allSettled([a, b].map((tab) => tab.choose({ by: 'passkey' })))
+  expect(chosen.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
+  const [first, second] = chosen[0]?.status === 'fulfilled' ? [a, b] : [b, a]
+  await first.put('three', SECRET, 'lock')
+  expect(second.state.get()).toEqual({ tag: 'locked', by: 'passkey' })
+  await second.unlock({ by: 'passkey' })
+  expect(await second.get('three')).toBe(SECRET)
 })

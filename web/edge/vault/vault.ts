@@ -34,6 +34,8 @@ export class VaultError extends Error {
 export interface VaultHome {
   get(name: string): Promise<unknown>
   put(name: string, value: unknown): Promise<void>
+  /** Puts it where there is nothing yet, in one step; gives what is there then, of whichever tab. */
+  putFirst(name: string, value: unknown): Promise<unknown>
   delete(name: string): Promise<void>
   names(): Promise<readonly string[]>
 }
@@ -43,6 +45,8 @@ export type Opening = Readonly<{ by: 'passphrase'; passphrase: string } | { by: 
 
 export interface Vault {
   readonly state: Live<VaultState>
+  /** Sees a lock that another tab has chosen. */
+  refresh(): Promise<void>
   /** Chooses the lock, once, and opens it. @throws VaultError `weak-passphrase`, `passkey` */
   choose(opening: Opening): Promise<void>
   /** @throws VaultError `wrong-passphrase`, `passkey` */
@@ -82,8 +86,11 @@ type Lock = v.InferOutput<typeof lockSchema>
 /** Opens the vault that lies at `home`; nothing is unlocked by that. */
 export async function openVault(home: VaultHome, passkeys: Passkeys): Promise<Vault> {
   let key: CryptoKey | undefined
-  const kept = v.safeParse(lockSchema, await home.get(LOCK))
-  let lock: Lock | undefined = kept.success ? kept.output : undefined
+  const keptLock = async (): Promise<Lock | undefined> => {
+    const kept = v.safeParse(lockSchema, await home.get(LOCK))
+    return kept.success ? kept.output : undefined
+  }
+  let lock = await keptLock()
   const state = liveCell<VaultState>(lock ? { tag: 'locked', by: lock.by } : { tag: 'unset' })
 
   async function browserKey(): Promise<CryptoKey> {
@@ -93,8 +100,8 @@ export async function openVault(home: VaultHome, passkeys: Passkeys): Promise<Va
       'encrypt',
       'decrypt',
     ])
-    await home.put(BROWSER_KEY, made)
-    return made
+    const first = await home.putFirst(BROWSER_KEY, made)
+    return first instanceof CryptoKey ? first : made
   }
   function keyFor(under: Under): Promise<CryptoKey> {
     if (under === 'browser') return browserKey()
@@ -106,6 +113,11 @@ export async function openVault(home: VaultHome, passkeys: Passkeys): Promise<Va
     data.fill(0)
     state.set({ tag: 'open', by })
   }
+  async function refresh(): Promise<void> {
+    if (lock) return
+    lock = await keptLock()
+    if (lock) state.set({ tag: 'locked', by: lock.by })
+  }
   const wrappingKey = async (of: Lock, opening: Opening): Promise<CryptoKey> => {
     if (of.by === 'passphrase') {
       const passphrase = opening.by === 'passphrase' ? opening.passphrase : ''
@@ -116,10 +128,12 @@ export async function openVault(home: VaultHome, passkeys: Passkeys): Promise<Va
 
   return {
     state,
+    refresh,
     async choose(opening) {
-      if (lock) throw new VaultError('locked', 'A lock has been chosen in this browser already. Unlock it.')
+      if (lock) throw chosenAlready()
       const salt = random(32)
       const data = random(32)
+      let made: Lock
       if (opening.by === 'passphrase') {
         if (opening.passphrase.length < MIN_PASSPHRASE_CHARS)
           throw new VaultError(
@@ -128,14 +142,19 @@ export async function openVault(home: VaultHome, passkeys: Passkeys): Promise<Va
           )
         const wrapping = await keyFromPassphrase(opening.passphrase, salt, PASSPHRASE_ITERATIONS)
         const box = await seal(wrapping, LOCK, data)
-        lock = { v: 1, by: 'passphrase', salt, iterations: PASSPHRASE_ITERATIONS, box }
+        made = { v: 1, by: 'passphrase', salt, iterations: PASSPHRASE_ITERATIONS, box }
       } else {
         const credential = await passkeys.create()
         const wrapping = await keyFromPasskey(await passkeys.secret(credential, salt))
         const box = await seal(wrapping, LOCK, data)
-        lock = { v: 1, by: 'passkey', salt, credential: base64.encode(credential), box }
+        made = { v: 1, by: 'passkey', salt, credential: base64.encode(credential), box }
       }
-      await home.put(LOCK, lock)
+      // Another tab may have chosen meanwhile; what lies under its lock must stay readable.
+      if ((await home.putFirst(LOCK, made)) !== made) {
+        await refresh()
+        throw chosenAlready()
+      }
+      lock = made
       await use(data, lock.by)
     },
     async unlock(opening) {
@@ -146,11 +165,7 @@ export async function openVault(home: VaultHome, passkeys: Passkeys): Promise<Va
         data = await open(wrapping, LOCK, lock.box)
       } catch (cause) {
         if (lock.by === 'passphrase')
-          throw new VaultError(
-            'wrong-passphrase',
-            'The passphrase does not fit. Try again; nothing was changed.',
-            { cause },
-          )
+          throw new VaultError('wrong-passphrase', 'The passphrase does not fit.', { cause })
         throw new VaultError('passkey', 'This passkey does not fit. Choose the one it was locked with.', {
           cause,
         })
@@ -202,6 +217,9 @@ async function unseal(key: CryptoKey, name: string, box: Bytes): Promise<Bytes> 
     })
   }
 }
+
+const chosenAlready = (): VaultError =>
+  new VaultError('locked', 'A lock has been chosen in this browser already. Unlock it.')
 
 const random = (length: number): Bytes => crypto.getRandomValues(new Uint8Array(length))
 

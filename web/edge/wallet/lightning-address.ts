@@ -1,7 +1,8 @@
-/** Invoices from a Lightning address (LUD-16, LUD-06). Whoever serves the address chooses the invoice: it is checked. */
+/** Invoices from a Lightning address (LUD-16) or LNURL (LUD-06). Whoever serves it chooses the invoice: it is checked. */
 import * as v from 'valibot'
-import { decodeInvoice } from '../../core/money/bolt11.ts'
-import { msat, type Msat } from '../../core/money/msat.ts'
+import { sha256Hex, utf8 } from '../../core/bytes.ts'
+import { decodeInvoice, explainRefusal, prefixOf } from '../../core/money/bolt11.ts'
+import { msat, type Money, type Msat } from '../../core/money/msat.ts'
 import { WalletError } from './wallet.ts'
 
 const TIMEOUT_MS = 15_000
@@ -13,26 +14,43 @@ const termsSchema = v.object({
   callback: v.pipe(v.string(), v.maxLength(2000), v.url()),
   minSendable: amount,
   maxSendable: amount,
+  metadata: v.optional(v.string(), ''),
 })
 const invoiceSchema = v.object({ pr: v.string() })
 const errorSchema = v.object({ status: v.literal('ERROR'), reason: v.string() })
 
-/** What the address takes, msat. */
-export type AddressTerms = Readonly<{ address: string; callback: string; least: Msat; most: Msat }>
+/** What the address takes, msat; `address` names it to people. */
+export type AddressTerms = Readonly<{
+  address: string
+  callback: string
+  least: Msat
+  most: Msat
+  /** As served: an invoice that commits to a description commits to this one (LUD-06). */
+  metadata: string
+}>
 
 /** @throws WalletError in words when the address does not answer as one */
 export async function askAddress(address: string, fetcher: typeof fetch = fetch): Promise<AddressTerms> {
   const [name = '', host = ''] = address.split('@')
-  const url = `https://${host}/.well-known/lnurlp/${encodeURIComponent(name)}`
-  const terms = await ask(fetcher, url, address, termsSchema)
-  const { callback, minSendable, maxSendable } = terms
-  return { address, callback, least: msat(minSendable), most: msat(Math.max(minSendable, maxSendable)) }
+  return askTerms(address, `https://${host}/.well-known/lnurlp/${encodeURIComponent(name)}`, fetcher)
 }
 
-/** @throws WalletError */
+/** The same from an LNURL's address. @throws WalletError also when it is for something else than paying */
+export const askLnurl = (url: string, fetcher: typeof fetch = fetch): Promise<AddressTerms> =>
+  askTerms(new URL(url).host, url, fetcher)
+
+async function askTerms(address: string, url: string, fetcher: typeof fetch): Promise<AddressTerms> {
+  const terms = await ask(fetcher, url, address, termsSchema)
+  const { callback, minSendable, maxSendable, metadata } = terms
+  const most = msat(Math.max(minSendable, maxSendable))
+  return { address, callback, least: msat(minSendable), most, metadata }
+}
+
+/** An invoice in `money` over `amount`. @throws WalletError */
 export async function invoiceFrom(
-  { address, callback }: AddressTerms,
+  { address, callback, metadata }: AddressTerms,
   amount: Msat,
+  money: Money,
   fetcher: typeof fetch = fetch,
 ): Promise<string> {
   const url = new URL(callback)
@@ -40,8 +58,11 @@ export async function invoiceFrom(
     throw new WalletError('other', `${address} answers over plain HTTP, where anybody could change it.`)
   url.searchParams.set('amount', String(amount))
   const { pr } = await ask(fetcher, url.href, address, invoiceSchema)
-  const read = decodeInvoice(pr)
-  if (!read.ok || read.invoice.amount !== amount)
+  const read = decodeInvoice(pr, { prefix: prefixOf(money) })
+  if (!read.ok) throw new WalletError('other', `${address}: ${explainRefusal(read.why)} Nothing was paid.`)
+  const { descriptionHash } = read.invoice
+  const described = descriptionHash === undefined || descriptionHash === sha256Hex(utf8(metadata))
+  if (read.invoice.amount !== amount || !described)
     throw new WalletError('other', `${address} gave an invoice for something else. Nothing was paid.`)
   return pr
 }
@@ -70,5 +91,5 @@ async function ask<const S extends v.GenericSchema>(
     throw new WalletError('other', `${address} refuses: ${refused.output.reason.slice(0, 200)}`)
   const parsed = v.safeParse(schema, json.output)
   if (parsed.success) return parsed.output
-  throw new WalletError('not-found', `${address} is not a Lightning address that can be paid.`)
+  throw new WalletError('not-found', `${address} is nothing that can be paid here.`)
 }

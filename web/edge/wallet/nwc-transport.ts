@@ -4,7 +4,7 @@
  * a subscription per request, derives the key anew each time, sets no expiration and loses a reply that it cannot
  * decrypt; it stays what our wallet service is tested against, and makes the links in `authorize.ts`.
  */
-import { nip04 } from 'nostr-tools'
+import * as nip04 from 'nostr-tools/nip04'
 import * as v from 'valibot'
 import { liveCell, type Live } from '../../core/live.ts'
 import { publicKey, signEvent, tagValue, type NostrEvent } from '../../core/nostr/event.ts'
@@ -13,6 +13,7 @@ import type { WalletConnection } from '../../core/wallet/connection.ts'
 import { notificationSchema, responseSchema, type Method } from '../../core/wallet/nip47.ts'
 import { decryptFrom, encryptTo } from '../nostr/nip44.ts'
 import { createPool, PublishError, type Pool } from '../nostr/pool.ts'
+import { LATEST_START_MS } from './wallet.ts'
 
 /** `sent` false: nothing reached a relay. Otherwise nobody knows whether the wallet acted. */
 export type Reply =
@@ -42,8 +43,7 @@ type Pending = {
 
 /** Requests without an answer; one more is refused at once. */
 export const MAX_IN_FLIGHT = 500
-/** A wallet that gets the request later than this leaves it alone. */
-const EXPIRATION_S = 300
+const EXPIRATION_S = LATEST_START_MS / 1000
 /** What the wallet says about itself (13194) is waited for this long; then the newer encryption is tried. */
 const INFO_WAIT_MS = 3000
 

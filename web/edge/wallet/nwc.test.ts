@@ -104,6 +104,19 @@ async function connect(...args: Parameters<typeof scripted>) {
 }
 
 describe('paying, when answers fail', () => {
+  test.each(['RATE_LIMITED', 'INSUFFICIENT_BALANCE', 'QUOTA_EXCEEDED'])(
+    'that a second request is refused (%s) says nothing of the first, which has no answer',
+    async (code) => {
+      let asks = 0
+      const { wallet } = await connect((method) => {
+        if (method === 'pay_invoice') return ++asks === 1 ? 'silence' : { error: { code, message: 'no' } }
+        return { error: { code: 'NOT_FOUND', message: 'not taken up yet' } }
+      })
+      expect(await wallet.pay(bolt11)).toMatchObject({ tag: 'unknown' })
+      expect(await wallet.pay(bolt11)).toMatchObject({ tag: 'unknown' })
+    },
+  )
+
   test('an answer that is lost is looked up: paid is paid', async () => {
     const { wallet, asked } = await connect((method) =>
       method === 'pay_invoice' ? 'silence' : { result: settled },

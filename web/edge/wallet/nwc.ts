@@ -15,6 +15,7 @@ import {
   type Reply,
 } from './nwc-transport.ts'
 import {
+  LATEST_START_MS,
   WalletError,
   type ConnectionRequest,
   type ConnectionState,
@@ -110,7 +111,8 @@ export function walletOver(
   const replyTimeoutMs = options.replyTimeoutMs ?? REPLY_TIMEOUT_MS
   const payTimeoutMs = options.payTimeoutMs ?? PAY_TIMEOUT_MS
   const paying = new Map<Sha256Hex, Promise<PayResult>>()
-  const uncertain = new Set<Sha256Hex>()
+  /** Payments whose fate is unknown, and when the last request for each ended without an answer. */
+  const uncertain = new Map<Sha256Hex, number>()
 
   const ask = async <const S extends v.GenericSchema>(
     method: Method,
@@ -187,7 +189,10 @@ export function walletOver(
       { invoice: bolt11, ...(amount !== undefined && { amount }) },
       payTimeoutMs,
     )
+    // An earlier request has no answer, and may be taken up yet: what becomes of this one decides nothing.
+    const earlier = nowMs() < (uncertain.get(hash) ?? Number.NEGATIVE_INFINITY) + LATEST_START_MS
     if (reply.tag === 'no-answer') {
+      if (!reply.sent && earlier) return UNDECIDED
       if (!reply.sent) return failed('unreachable', `${reply.message} Nothing was sent.`)
       return (await fateOf(hash)) ?? { tag: 'unknown', message: reply.message }
     }
@@ -201,10 +206,11 @@ export function walletOver(
       }
     }
     const code = codeOf(reply.code)
-    if (NOTHING_SENT.has(code)) return failed(code, reply.message)
+    if (NOTHING_SENT.has(code) && !earlier) return failed(code, reply.message)
     // It may have been paid before, by a request whose answer was lost.
     const fate = await fateOf(hash)
     if (fate) return fate
+    if (earlier && NOTHING_SENT.has(code)) return UNDECIDED
     return failed(code === 'payment-failed' && expiresAtMs <= nowMs() ? 'expired' : code, reply.message)
   }
 
@@ -275,9 +281,9 @@ export function walletOver(
         paying.delete(hash)
         if (fate.tag !== 'unknown') uncertain.delete(hash)
         else {
-          uncertain.add(hash)
+          if (fate !== UNDECIDED) uncertain.set(hash, nowMs())
           if (uncertain.size > MAX_UNCERTAIN)
-            for (const oldest of uncertain) if (uncertain.delete(oldest)) break
+            for (const oldest of uncertain.keys()) if (uncertain.delete(oldest)) break
         }
         return fate
       })
@@ -357,5 +363,11 @@ export function walletOver(
 
 /** The least that LND and Alby Hub take for a hold invoice, in blocks; ignored elsewhere. */
 const MIN_CLTV = 24
+
+/** A refusal of a second request, while the first may still be taken up. */
+const UNDECIDED: PayResult = {
+  tag: 'unknown',
+  message: 'The wallet refused to be asked twice, and has not said what became of the first request.',
+}
 
 const failed = (code: WalletErrorCode, message: string): PayResult => ({ tag: 'failed', code, message })

@@ -232,7 +232,8 @@ export function walletSuite(name: string, start: StartHarness): void {
       const pay = async (from: Wallet, amount: number) =>
         from.pay((await payee.makeInvoice(invoice(amount))).bolt11)
       expect(await pay(lower, 1500)).toMatchObject({ tag: 'paid' })
-      expect(await lower.budget()).toEqual({ total: 5000, used: 1500 })
+      // Of its own 5000 only what the layer above lets through.
+      expect(await lower.budget()).toEqual({ total: 2000, used: 1500 })
       expect(await upper.budget()).toMatchObject({ total: 2000, used: 1500 })
       expect((await upper.budget())?.renewsAtMs).toBeGreaterThan(0)
       expect(await pay(lower, 501)).toMatchObject({ tag: 'failed', code: 'quota-exceeded' })

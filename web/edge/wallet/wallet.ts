@@ -40,6 +40,9 @@ export type Transaction = Readonly<{
   settledAtMs?: number
 }>
 
+/** A wallet may take a request to pay up so late (NIP-47's expiration); then it leaves it alone. */
+export const LATEST_START_MS = 300_000
+
 /** May I pay again? `final`: nothing went out. `unknown`: look it up first. */
 export type PayResult =
   | { tag: 'paid'; preimage: string; fees: Msat }

@@ -1,6 +1,8 @@
 /** The wallets that a browser keeps, in its vault: names and origins beside secrets, all of it encrypted. */
 import * as v from 'valibot'
+import type { Money } from '../../core/money/msat.ts'
 import type { Under, Vault } from '../vault/vault.ts'
+import { mayBeIn, mayBeOf, playAccounts, type PlayPage } from './play.ts'
 
 /** `play`: opened at this relay. `pasted`: a connection string. `webln`: the browser's own, which has no secret. */
 export const ORIGINS = ['play', 'pasted', 'webln'] as const
@@ -13,9 +15,11 @@ const schema = v.object({
   connection: v.optional(v.pipe(v.string(), v.maxLength(4096))),
   addedAtMs: v.number(),
 })
+/** `page`: a page opened it for itself, and it has no name of its own. */
 export type KeptWallet = Readonly<
   { id: string; under: Under } & (
     | { tag: 'open'; name: string; origin: Origin; connection?: string; addedAtMs: number }
+    | { tag: 'page'; page: PlayPage; connection: string }
     | { tag: 'locked' }
     | { tag: 'damaged' }
   )
@@ -24,15 +28,34 @@ export type NewWallet = Readonly<{ name: string; origin: Origin; connection?: st
 
 const PREFIX = 'wallet/'
 
-/** All of them, oldest first; those under a closed lock without their contents. */
-export async function keptWallets(vault: Vault): Promise<readonly KeptWallet[]> {
+/**
+ * All of them, oldest first; those under a closed lock without their contents. Those that pages opened for themselves
+ * come last. `money` is this relay's, absent until it is known.
+ */
+export async function keptWallets(vault: Vault, money: Money | undefined): Promise<readonly KeptWallet[]> {
   const found: KeptWallet[] = []
   for (const { name, under } of await vault.entries()) {
     if (!name.startsWith(PREFIX)) continue
     found.push(await readWallet(vault, name.slice(PREFIX.length), under))
   }
   const addedAt = (kept: KeptWallet): number => (kept.tag === 'open' ? kept.addedAtMs : Infinity)
-  return found.sort((a, b) => addedAt(a) - addedAt(b) || (a.id < b.id ? -1 : 1))
+  found.sort((a, b) => addedAt(a) - addedAt(b) || (a.id < b.id ? -1 : 1))
+  return [...found, ...(await ofPages(vault, money))]
+}
+
+async function ofPages(vault: Vault, money: Money | undefined): Promise<readonly KeptWallet[]> {
+  const accounts = (await playAccounts(vault)).filter((account) => mayBeIn(account, money))
+  const found = await Promise.all(
+    accounts.map(async (account): Promise<KeptWallet | undefined> => {
+      const { id, page, entry } = account
+      const connection = await vault.get(entry).catch(() => undefined)
+      if (connection === undefined) return { id, under: 'browser', tag: 'damaged' }
+      return mayBeOf(account, connection, money)
+        ? { id, under: 'browser', tag: 'page', page, connection }
+        : undefined
+    }),
+  )
+  return found.filter((one) => one !== undefined)
 }
 
 async function readWallet(vault: Vault, id: string, under: Under): Promise<KeptWallet> {
@@ -64,4 +87,8 @@ export async function keepWallet(
   await vault.put(PREFIX + id, JSON.stringify({ v: 1, ...wallet }), under)
 }
 
-export const forgetWallet = (vault: Vault, id: string): Promise<void> => vault.delete(PREFIX + id)
+/** A page whose account it was opens another when it needs one. */
+export async function forgetWallet(vault: Vault, id: string): Promise<void> {
+  const account = (await playAccounts(vault)).find((one) => one.id === id)
+  await vault.delete(account?.entry ?? PREFIX + id)
+}
