@@ -8,13 +8,15 @@ import type { Live } from '../../core/live.ts'
 import type { Cheat } from '../../core/exchange/cheats.ts'
 import type { Msat } from '../../core/money/msat.ts'
 import type { Change } from '../../core/release/changes.ts'
-import type { Delegate } from '../../core/release/delegate.ts'
+import type { Delegate, ForeignDelegation } from '../../core/release/delegate.ts'
 import type { RootDraft } from '../../core/release/people.ts'
 import type { Need } from '../../core/release/proposal.ts'
 import type { PublicKeyObject, RootSigned } from '../../core/release/tuf.ts'
 import type { FleetView, KnownRelease } from '../../core/rollout/fleet.ts'
 import type { Roster } from '../../core/rollout/messages.ts'
 import type { Release } from '../../core/release/target.ts'
+import type { ConfidentialArtifact } from '../confidential/artifact.ts'
+import type { WrapKeys } from '../confidential/keys.ts'
 import type { Pool } from '../nostr/pool.ts'
 import type {
   CreateShop,
@@ -49,6 +51,10 @@ export interface VendorKeys {
   readonly signers: readonly Signer[]
   /** The vendor's Nostr key: announces, decrypts reports, proves itself as a seller. */
   readonly nostr: Identity
+  /** Replaces it once the vendor's targets name it. */
+  readonly nextNostr?: Identity | undefined
+  /** Those before it, newest first: they only read what devices wrote that have not looked since. */
+  readonly formerNostr?: readonly Identity[]
 }
 
 export type VendorErrorCode =
@@ -100,8 +106,14 @@ export type ReleaseForm = Readonly<{
   installer?: string
 }>
 
-/** From `hash-artifact.ts`, with the form. */
-export type NewRelease = Readonly<{ meta: Metainfo; sha256: Sha256Hex; magnet: string; form: ReleaseForm }>
+/** From `hash-artifact.ts`, with the form; from `confidential/artifact.ts` where only enrolled devices can read it. */
+export type NewRelease = Readonly<{
+  meta: Metainfo
+  sha256: Sha256Hex
+  magnet: string
+  form: ReleaseForm
+  confidential?: ConfidentialArtifact
+}>
 
 export type VendorStatus =
   | { tag: 'starting' }
@@ -116,6 +128,8 @@ export type VendorStatus =
       targetsExpireAt: number
       /** Approved distributors, as signed. */
       approved?: readonly PartyKey[]
+      /** Static hosts that devices try after their own, as signed. */
+      mirrors?: readonly string[]
     }>
   /** The relay cannot be reached or its metadata does not verify; tried again by itself where that can help. */
   | { tag: 'trouble'; text: string }
@@ -141,6 +155,10 @@ export type SigningView = Readonly<{
   root: RootSigned
   draft: RootDraft
   delegates: readonly Delegate[]
+  /** Delegations that other tools made, hash bins among them. */
+  foreign: readonly ForeignDelegation[]
+  /** The Nostr key that the targets name. */
+  nostr: PartyKey
 }>
 
 /** A change that waits for signatures, judged here by the rules that devices go by. */
@@ -163,6 +181,11 @@ export interface Vendor {
   readonly waiting: Live<readonly WaitingView[]>
   /** Signs the next root, and the targets again where their keys change. */
   changeRoot(edit: (draft: RootDraft) => RootDraft): Promise<Outcome>
+  /**
+   * Signs targets that name `keys.nextNostr`: devices announce, report and listen by it from their next look on, and the
+   * old key is refused. Then the keys settle, and the engine is opened anew. @throws VendorError
+   */
+  changeNostr(): Promise<Outcome>
   /** Lets another key sign the releases of one product. */
   delegate(delegate: Delegate): Promise<Outcome>
   undelegate(product: string): Promise<Outcome>
@@ -200,6 +223,10 @@ export interface Vendor {
   resign(): Promise<void>
   /** The release's .torrent, checked against what was signed. */
   torrent(release: Release): Promise<Metainfo>
+  /** Wraps a confidential release's key for the devices that are enrolled now: later ones too, revoked ones no more. */
+  wrapAgain(path: string): Promise<void>
+  /** Which devices of the roster, revoked ones among them, can read a confidential release. Takes milliseconds each. */
+  readers(path: string): Promise<readonly PartyKey[]>
 
   makeJoinCode(): Promise<string>
   /** Enrols, and funds an isolated allowance when a wallet and `fundMsat` > 0 are given. */
@@ -209,10 +236,18 @@ export interface Vendor {
   revoke(device: PartyKey): Promise<void>
   /** Another name, another group; an empty group takes it out of its group. */
   describe(device: PartyKey, said: Readonly<{ name: string; group: string }>): Promise<void>
+  /**
+   * Gives an enrolled device an allowance of `fundMsat`, or adds so much to the one that it has; the device takes it up
+   * by itself. One that it was given and has not taken up yet is told to it again as it is. @throws VendorError
+   */
+  giveAllowance(device: PartyKey, grant: Readonly<{ fundMsat: Msat; wallet: Wallet }>): Promise<Given>
   /** Pays the invoice that a device in `queued` shows. */
   fund(device: PartyKey, wallet: Wallet): Promise<PayResult>
   close(): void
 }
+
+/** `again`: no sat moved, the device was told once more of what it had been given. `amount`: that, where it is known. */
+export type Given = Readonly<{ again: boolean; amount?: Msat }>
 
 export type VendorDeps = Readonly<{
   keys: VendorKeys
@@ -229,6 +264,8 @@ export type VendorDeps = Readonly<{
   fetch: typeof fetch
   /** Never given secrets. */
   log?: (event: string, detail: Readonly<Record<string, unknown>>) => void
+  /** In a worker, where there are workers; absent: on the spot. */
+  wrapKeys?: WrapKeys
 }>
 
 /** `vendor.ts` */

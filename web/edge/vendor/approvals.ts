@@ -6,7 +6,7 @@ import * as v from 'valibot'
 import type { Sha256Hex, VendorId } from '../../core/bytes.ts'
 import { liveCell, type Live } from '../../core/live.ts'
 import { checkDraft, nextRootOf, readPeople, vendorRoles, type RootDraft } from '../../core/release/people.ts'
-import { signableBy, type Proposal, type Published } from '../../core/release/proposal.ts'
+import { signableBy, type Published } from '../../core/release/proposal.ts'
 import { expiresAt, LIFETIME_MS } from '../../core/release/repository.ts'
 import { sha256HexSchema } from '../../core/release/target.ts'
 import { keyId, type RootSigned } from '../../core/release/tuf.ts'
@@ -195,6 +195,3 @@ export function watchApprovals(deps: Deps, vendor: VendorId, onGone: () => void)
     },
   }
 }
-
-export const missingOf = ({ needs }: Pick<Proposal, 'needs'>): number =>
-  Math.max(0, ...needs.map(({ have, threshold }) => threshold - have.length))

@@ -5,7 +5,7 @@
 import * as v from 'valibot'
 import { fromHex, type PartyKey, type VendorId } from '../../core/bytes.ts'
 import { liveCell, type Live } from '../../core/live.ts'
-import type { NostrEvent } from '../../core/nostr/event.ts'
+import { tagValue, type NostrEvent } from '../../core/nostr/event.ts'
 import { PROGRESS } from '../../core/nostr/kinds.ts'
 import {
   fleetView,
@@ -31,6 +31,7 @@ import {
   type ReportContext,
   type ReportVerdict,
 } from '../../core/rollout/report.ts'
+import { isMember } from '../../core/rollout/roster.ts'
 import { verifyReceipt, type ReceiptCheck } from '../../core/exchange/quote.ts'
 import type { Receipt } from '../../core/exchange/receipt.ts'
 import { decryptFrom } from '../nostr/nip44.ts'
@@ -46,8 +47,10 @@ const MAX_REPORTS = 20_000
 const MAX_STRANGERS_REPORTS = 200
 /** Waits between attempts to fetch a report's receipts; then the report is refused until the next reload. */
 const BLOB_RETRY_MS = [1000, 3000, 10_000, 30_000, 60_000] as const
-/** The view is computed at most this often. */
+/** The view is computed at most this often, and for a large fleet no more than a quarter of the time. */
 const REDRAW_MS = 100
+const REDRAW_REST = 3
+/** Of one subscription, which a relay takes as one message of at most 64 KiB. */
 const MAX_AUTHORS = 500
 const RECEIPTS_A_TURN = 8
 
@@ -75,13 +78,13 @@ export function watchFleet(
   roster: Live<Roster>,
 ): FleetWatch {
   const { pool, keys } = deps
-  const { key, secret } = keys.nostr
+  const own = [keys.nostr, ...(keys.formerNostr ?? [])]
   const progress = new Map<PartyKey, Progress>()
   const strangers = new Set<PartyKey>()
-  const isMember = (device: PartyKey) => roster.get().devices.some((one) => one.key === device)
+  const isKnown = (device: PartyKey) => isMember(roster.get(), device)
   const limits = { members: MAX_REPORTS, strangers: MAX_STRANGERS_REPORTS }
-  const reports = createRoom<Raw>(limits, isMember)
-  const addenda = createRoom<RawAddendum>(limits, isMember)
+  const reports = createRoom<Raw>(limits, isKnown)
+  const addenda = createRoom<RawAddendum>(limits, isKnown)
   /** Reports whose receipts are being fetched; none are for strangers, whose words are only shown. */
   const wanted = new Set<string>()
   /** By report id: judging costs a signature check per receipt. */
@@ -91,8 +94,9 @@ export function watchFleet(
     fleetView({ vendor, releases: [], roster: roster.get(), progress, reports: [] }),
   )
   let redraw: ReturnType<typeof setTimeout> | undefined
+  let tookMs = 0
   let closed = false
-  let endMembers: (() => void) | undefined
+  let endMembers: (() => void)[] = []
   let members = ''
 
   function later(run: () => void, ms: number): void {
@@ -104,20 +108,27 @@ export function watchFleet(
   }
   function changed(): void {
     if (closed || redraw !== undefined) return
-    redraw = setTimeout(() => {
-      redraw = undefined
-      if (!closed) fleet.set(compute())
-    }, REDRAW_MS)
+    redraw = setTimeout(
+      () => {
+        redraw = undefined
+        if (closed) return
+        const startedMs = deps.nowMs()
+        fleet.set(compute())
+        tookMs = deps.nowMs() - startedMs
+      },
+      Math.max(REDRAW_MS, REDRAW_REST * tookMs),
+    )
   }
 
   function heardProgress(event: NostrEvent): void {
     const device = event.pubkey
-    if (!isMember(device) && !strangers.has(device)) {
+    if (!isKnown(device) && !strangers.has(device)) {
       if (strangers.size >= MAX_STRANGERS) return
       strangers.add(device)
     }
     try {
-      const parsed = v.safeParse(progressSchema, JSON.parse(decryptFrom(secret, device, event.content)))
+      const to = own.find(({ key }) => key === tagValue(event, 'p')) ?? keys.nostr
+      const parsed = v.safeParse(progressSchema, JSON.parse(decryptFrom(to.secret, device, event.content)))
       if (!parsed.success) return
       const before = progress.get(device)
       if (before && before.seq > parsed.output.seq && before.at >= parsed.output.at) return
@@ -132,16 +143,16 @@ export function watchFleet(
     const authors = roster.get().devices.map((one) => one.key)
     if (authors.join() === members) return
     members = authors.join()
-    endMembers?.()
-    const filters = []
+    for (const end of endMembers) end()
+    endMembers = []
     for (let at = 0; at < authors.length; at += MAX_AUTHORS) {
-      filters.push({ kinds: [PROGRESS], authors: authors.slice(at, at + MAX_AUTHORS), '#d': [vendor] })
+      const filter = { kinds: [PROGRESS], authors: authors.slice(at, at + MAX_AUTHORS), '#d': [vendor] }
+      endMembers.push(pool.subscribe([filter], heardProgress))
     }
-    endMembers = filters.length > 0 ? pool.subscribe(filters, heardProgress) : undefined
   }
   // Apart from the members', so that a flood of strangers cannot crowd them out of a relay's page.
   const endStrangers = pool.subscribe(
-    [{ kinds: [PROGRESS], '#d': [vendor], '#p': [key], limit: MAX_STRANGERS * 2 }],
+    [{ kinds: [PROGRESS], '#d': [vendor], '#p': own.map(({ key }) => key), limit: MAX_STRANGERS * 2 }],
     heardProgress,
   )
   const endRoster = roster.subscribe(() => {
@@ -189,7 +200,7 @@ export function watchFleet(
     const early = refuseReport(raw.report, context)
     if (early) return early
     if (raw.blob === 'fetching') {
-      return isMember(raw.device)
+      return isKnown(raw.device)
         ? { tag: 'checking' }
         : {
             tag: 'refused',
@@ -284,7 +295,7 @@ export function watchFleet(
 
   function compute(): FleetView {
     for (const raw of reports.values()) {
-      if (raw.blob === 'fetching' && isMember(raw.device) && !wanted.has(raw.id)) {
+      if (raw.blob === 'fetching' && isKnown(raw.device) && !wanted.has(raw.id)) {
         wanted.add(raw.id)
         void fetchReceipts(raw, 0)
       }
@@ -309,7 +320,7 @@ export function watchFleet(
       closed = true
       clearTimeout(redraw)
       for (const timer of timers) clearTimeout(timer)
-      endMembers?.()
+      for (const end of endMembers) end()
       endStrangers()
       endRoster()
       endKnown()

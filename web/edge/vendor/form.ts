@@ -2,7 +2,14 @@
 import * as v from 'valibot'
 import { checkFileName } from '../../core/release/file-name.ts'
 import { targetPath } from '../../core/release/announce.ts'
-import { targetCustomSchema, type Release } from '../../core/release/target.ts'
+import { keysPathOf } from '../../core/release/confidential.ts'
+import {
+  CIPHER,
+  INSTALLER,
+  targetCustomSchema,
+  type KeysTarget,
+  type Release,
+} from '../../core/release/target.ts'
 import { compareVersions, isNewer, parseVersion } from '../../core/release/version.ts'
 import { VendorError, type NewRelease, type ReleaseForm } from './api.ts'
 import type { TargetEntry } from '../../core/release/repository.ts'
@@ -72,8 +79,8 @@ export function checkForm(
       `${form.upgradesFrom} is not older than ${form.version}, so nothing could upgrade.`,
     )
   }
-  if ((form.installer?.length ?? 0) > 200)
-    return wrong('installer', 'The installer hint has at most 200 characters.')
+  if (form.installer !== undefined && !INSTALLER.test(form.installer))
+    return wrong('installer', 'The installer’s name has at most 200 characters, on one line.')
   const newest = newestOf(form.product, out)
   if (newest !== undefined && !isNewer(form.version, newest)) {
     const text = `${form.product} ${newest} is out already and ${form.version} is not newer. Devices never go back: use a higher version.`
@@ -97,13 +104,17 @@ export function entriesOf(
   releases: readonly NewRelease[],
   out: readonly Pick<Release, 'product' | 'version'>[],
   nowMs: number,
+  /** Of confidential releases; not needed for a check. */
+  lists: ReadonlyMap<NewRelease, KeysTarget> = new Map(),
 ): TargetEntry[] {
   const known = [...out]
-  return releases.map(({ meta, sha256, magnet, form: raw }) => {
-    const form = normalised(raw)
+  return releases.map((one) => {
+    const { meta, sha256, magnet, confidential } = one
+    const form = normalised(one.form)
     const error = checkForm(form, meta.length, known)
     if (error) throw error
     known.push(form)
+    const path = targetPath(form.product, form.version, form.fileName)
     const custom = v.parse(targetCustomSchema, {
       ...form,
       pieceLength: meta.pieceLength,
@@ -111,7 +122,16 @@ export function entriesOf(
       infoHash: meta.infoHash,
       magnet,
       releasedAt: Math.floor(nowMs / 1000),
+      ...(confidential && {
+        encrypted: {
+          cipher: CIPHER,
+          sha256: confidential.sha256,
+          bytes: meta.length,
+          keys: keysPathOf(path),
+        },
+      }),
     })
-    return { path: targetPath(form.product, form.version, form.fileName), bytes: meta.length, sha256, custom }
+    const keys = lists.get(one)
+    return { path, bytes: meta.length, sha256, custom, ...(keys && { keys }) }
   })
 }

@@ -1,7 +1,7 @@
 /** Enrolling devices: join codes, requests, acceptance with a funded allowance (ARCHITECTURE.md "Joining"). */
 import * as v from 'valibot'
-import { parsePartyKey, type PartyKey, type VendorId } from '../../core/bytes.ts'
-import { msat } from '../../core/money/msat.ts'
+import type { PartyKey, VendorId } from '../../core/bytes.ts'
+import type { Msat } from '../../core/money/msat.ts'
 import { liveCell, type Live } from '../../core/live.ts'
 import { JOIN_ACCEPT } from '../../core/nostr/kinds.ts'
 import { deviceCode, encodeJoinCode } from '../../core/rollout/join.ts'
@@ -9,34 +9,20 @@ import { checkJoinSecret, makeJoinSecret } from '../../core/rollout/join-secret.
 import { joinRequestSchema, type JoinAccept, type Roster } from '../../core/rollout/messages.ts'
 import { enrol } from '../../core/rollout/roster.ts'
 import { wrap, type Rumour } from '../nostr/nip59.ts'
-import { WalletError, type Wallet } from '../wallet/wallet.ts'
-import { VendorError, type JoinRequestView, type Vendor, type VendorDeps } from './api.ts'
+import type { Wallet } from '../wallet/wallet.ts'
+import { VendorError, type Given, type JoinRequestView, type Vendor, type VendorDeps } from './api.ts'
+import { grantFor, type Grant } from './grants.ts'
 import type { RosterSync } from './roster-sync.ts'
 
 /** Requests shown; uninvited ones are the first to go. */
 const MAX_PENDING = 200
 const MAX_UNINVITED = 20
 const MAX_DECLINED = 500
-/** Askings for an allowance whose answers were lost, remembered for each device. */
-const MAX_ASKED = 8
+/** A device that was declined goes on asking each minute; so long it is not shown again. */
+const DECLINED_MS = 86_400_000
 
-const grantSchema = v.pipe(
-  v.string(),
-  v.parseJson(),
-  v.object({
-    walletPubkey: v.custom<PartyKey>((x) => typeof x === 'string' && !!parsePartyKey(x)),
-    relays: v.array(v.string()),
-  }),
-)
-type Grant = v.InferOutput<typeof grantSchema>
-const askedSchema = v.pipe(
-  v.string(),
-  v.parseJson(),
-  v.array(
-    v.object({ name: v.string(), limit: v.pipe(v.number(), v.integer(), v.minValue(0), v.transform(msat)) }),
-  ),
-)
-type Asked = v.InferOutput<typeof askedSchema>[number]
+/** By device: when, Unix ms. */
+const declinedSchema = v.pipe(v.string(), v.parseJson(), v.record(v.string(), v.number()))
 
 export interface Joining {
   readonly requests: Live<readonly JoinRequestView[]>
@@ -45,6 +31,12 @@ export interface Joining {
   heard(rumour: Rumour): void
   accept: Vendor['accept']
   decline: Vendor['decline']
+  /** Cuts an allowance for a device that is enrolled without one, and tells it. Again: the same allowance, told again. */
+  give(
+    to: Readonly<{ device: PartyKey; client: PartyKey; name: string }>,
+    fundMsat: Msat,
+    wallet: Wallet,
+  ): Promise<Given>
   close(): void
 }
 
@@ -53,12 +45,12 @@ export function createJoining(deps: VendorDeps, vendor: VendorId, roster: Roster
   const { key, secret } = keys.nostr
   const latest = new Map<PartyKey, JoinRequestView>()
   const requests = liveCell<readonly JoinRequestView[]>([])
-  let declined: string[] = []
+  let declined: Readonly<Record<string, number>> = {}
   const declinedHome = `declined/${vendor}`
   void store.get(declinedHome).then(
     (text) => {
-      const ids: unknown = text === undefined ? [] : JSON.parse(text)
-      if (Array.isArray(ids)) declined = [...declined, ...ids.filter((id) => typeof id === 'string')]
+      const kept = v.safeParse(declinedSchema, text)
+      if (kept.success) declined = { ...kept.output, ...declined }
       show()
     },
     () => undefined,
@@ -67,7 +59,8 @@ export function createJoining(deps: VendorDeps, vendor: VendorId, roster: Roster
   function show(): void {
     const members = new Map(roster.roster.get().devices.map((one) => [one.key, one]))
     const open = [...latest.values()].filter((request) => {
-      if (declined.includes(request.id)) return false
+      const declinedAt = declined[request.device]
+      if (declinedAt !== undefined && request.at < declinedAt + DECLINED_MS) return false
       const member = members.get(request.device)
       // A device that was revoked may ask again.
       return !member || (member.revokedAt !== undefined && request.at > member.revokedAt)
@@ -96,7 +89,10 @@ export function createJoining(deps: VendorDeps, vendor: VendorId, roster: Roster
       hardware,
       walletClient,
       at,
-      invited: checkJoinSecret(shown, vendor, secret, at),
+      // Codes that were made before the key was replaced hold.
+      invited: [keys.nostr, ...(keys.formerNostr ?? [])].some((own) =>
+        checkJoinSecret(shown, vendor, own.secret, at),
+      ),
     })
     show()
   }
@@ -107,33 +103,15 @@ export function createJoining(deps: VendorDeps, vendor: VendorId, roster: Roster
     throw new VendorError('refused', 'This request has been answered already, perhaps in another tab.')
   }
 
-  /** Kept before anything is sent, so that accepting twice (a lost answer, a crash) cuts one allowance. */
-  async function grantFor(
-    request: JoinRequestView,
-    { name, fundMsat, wallet }: Parameters<Vendor['accept']>[1],
-  ): Promise<Grant | undefined> {
-    if (!wallet || fundMsat === 0) return undefined
-    const home = `grant/${request.walletClient}`
-    const kept = v.safeParse(grantSchema, await store.get(home))
-    if (kept.success) return kept.output
-    const askedHome = `grant-asked/${request.walletClient}`
-    const read = v.safeParse(askedSchema, await store.get(askedHome))
-    const before = (read.success ? read.output : []).filter(
-      (one) => one.name !== name || one.limit !== fundMsat,
-    )
-    // The latest words first, then those whose answers may have been lost: the wallet gives a key one connection,
-    // and only the words that it was made with bring the answer again.
-    const asked = [{ name, limit: fundMsat }, ...before].slice(0, MAX_ASKED)
-    await store.put(askedHome, JSON.stringify(asked))
+  async function answer(device: PartyKey, name: string, wallet: Grant | undefined): Promise<void> {
+    const content: JoinAccept = { v: 1, vendor, name, ...(wallet ? { wallet } : {}) }
+    const nowS = Math.floor(deps.nowMs() / 1000)
+    const template = { kind: JOIN_ACCEPT, created_at: nowS, tags: [], content: JSON.stringify(content) }
     try {
-      const { walletPubkey, relays } = await cut(wallet, request.walletClient, asked)
-      const grant = v.parse(grantSchema, JSON.stringify({ walletPubkey, relays }))
-      await store.put(home, JSON.stringify(grant))
-      await store.delete(askedHome)
-      return grant
+      await pool.publish(wrap(template, secret, device, { nowS }), { timeoutMs: 20_000 })
     } catch (cause) {
-      if (!(cause instanceof WalletError)) throw cause
-      throw new VendorError('wallet', `The device was not enrolled: ${cause.message}`, { cause })
+      const text = 'The relay did not take the answer to the device. Try again; its allowance is kept.'
+      throw new VendorError('unreachable', text, { cause })
     }
   }
 
@@ -147,52 +125,30 @@ export function createJoining(deps: VendorDeps, vendor: VendorId, roster: Roster
         relay: deps.relayUrl,
         secret: makeJoinSecret(vendor, secret, deps.nowMs(), deps.random(6)),
       }),
-    async accept(id, grant) {
+    async accept(id, { name: said, fundMsat, wallet: source }) {
       const request = pending(id)
-      const name = grant.name.trim().slice(0, 80) || request.name
-      const wallet = await grantFor(request, { ...grant, name })
-      const content: JoinAccept = { v: 1, vendor, name, ...(wallet ? { wallet } : {}) }
+      const name = said.trim().slice(0, 80) || request.name
+      const wanted = { client: request.walletClient, name, limit: fundMsat }
+      const granted = source && fundMsat > 0 ? await grantFor(store, wanted, source) : undefined
+      await answer(request.device, name, granted?.grant)
       const nowMs = deps.nowMs()
-      const nowS = Math.floor(nowMs / 1000)
-      const template = { kind: JOIN_ACCEPT, created_at: nowS, tags: [], content: JSON.stringify(content) }
-      try {
-        await pool.publish(wrap(template, secret, request.device, { nowS }), { timeoutMs: 20_000 })
-      } catch (cause) {
-        const text =
-          'The relay did not take the answer to the device. Accept it again; its allowance is kept.'
-        throw new VendorError('unreachable', text, { cause })
-      }
       // Last: until it is on the roster the request stays here, and accepting again is harmless.
       await roster.edit((before: Roster) =>
         enrol(before, { key: request.device, name, hardware: request.hardware, enrolledAt: nowMs }),
       )
     },
     async decline(id) {
-      pending(id)
-      declined = [...declined, id].slice(-MAX_DECLINED)
+      const { device } = pending(id)
+      const latest = Object.entries(declined).sort(([, a], [, b]) => b - a)
+      declined = { ...Object.fromEntries(latest.slice(0, MAX_DECLINED - 1)), [device]: deps.nowMs() }
       show()
       await store.put(declinedHome, JSON.stringify(declined))
     },
+    async give({ device, client, name }, fundMsat, wallet) {
+      const { grant, given } = await grantFor(store, { client, name, limit: fundMsat }, wallet)
+      await answer(device, name, grant)
+      return given
+    },
     close: endRoster,
   }
-}
-
-/** Cuts the allowance, or finds the one that an earlier asking has cut. @throws the wallet's first refusal */
-async function cut(
-  wallet: Wallet,
-  client: PartyKey,
-  asked: readonly Asked[],
-): ReturnType<Wallet['createConnection']> {
-  let refusal: WalletError | undefined
-  for (const { name, limit } of asked) {
-    try {
-      const may = new Set(['pay', 'receive'] as const)
-      return await wallet.createConnection({ client, name, limit, isolated: true, renewal: 'never', may })
-    } catch (error) {
-      // `other` is what NIP-47 has for "this key has one already".
-      if (!(error instanceof WalletError) || error.code !== 'other') throw error
-      refusal ??= error
-    }
-  }
-  throw refusal ?? new WalletError('other', 'There was nothing to ask for.')
 }

@@ -5,16 +5,26 @@
 import { ed25519 } from '@noble/curves/ed25519.js'
 import { base64 } from '@scure/base'
 import * as v from 'valibot'
-import type { Bytes } from '../../core/bytes.ts'
+import type { Bytes, PartyKey } from '../../core/bytes.ts'
 import { equal, fromHex, fromUtf8, toHex, utf8 } from '../../core/bytes.ts'
 import { publicKey, type SecretKey } from '../../core/nostr/event.ts'
+import { MAX_FORMER } from '../../core/release/announcers.ts'
 import { rootNames } from '../../core/release/repository.ts'
-import { ed25519Key, type PublicKeyObject, type RootSigned } from '../../core/release/tuf.ts'
+import { ed25519Key, keyId, type PublicKeyObject, type RootSigned } from '../../core/release/tuf.ts'
 import { keyFromPassphrase, PASSPHRASE_ITERATIONS } from '../vault/passphrase.ts'
 import type { Signer, VendorKeys } from './api.ts'
 
 /** Never logged, never in an error. Root and targets are Ed25519 seeds (RFC 8032); `next` replace them once published. */
-export type VendorSecrets = Readonly<{ root: Bytes; targets: Bytes; nostr: SecretKey; next?: NextSecrets }>
+export type VendorSecrets = Readonly<{
+  root: Bytes
+  targets: Bytes
+  nostr: SecretKey
+  next?: NextSecrets
+  /** Replaces `nostr` once the vendor's targets name it. */
+  nextNostr?: SecretKey
+  /** Those before `nostr`, newest first: devices that have not looked since still write to them. */
+  formerNostr?: readonly SecretKey[]
+}>
 export type NextSecrets = Readonly<{ root: Bytes; targets: Bytes }>
 
 export type KeysErrorCode =
@@ -25,6 +35,7 @@ export type KeysErrorCode =
   | 'weak-passphrase'
   | 'sealed' // the keys cannot be read out any more
   | 'other-keys' // the backup is of other keys than those here
+  | 'in-use' // something names the keys that were to be forgotten
   | 'no-webcrypto'
 
 /** The message is for a person and holds no secret. */
@@ -44,7 +55,13 @@ export const MIN_PASSPHRASE_CHARS = 8
 
 const hex32 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/))
 const pairSchema = v.object({ root: hex32, targets: hex32 })
-const secretsSchema = v.object({ ...pairSchema.entries, nostr: hex32, next: v.optional(pairSchema) })
+const secretsSchema = v.object({
+  ...pairSchema.entries,
+  nostr: hex32,
+  next: v.optional(pairSchema),
+  nextNostr: v.optional(hex32),
+  formerNostr: v.optional(v.pipe(v.array(hex32), v.maxLength(MAX_FORMER))),
+})
 const fileSchema = v.variant('protection', [
   v.object({
     format: v.literal(FORMAT),
@@ -76,7 +93,14 @@ export const generateSecrets = (random: (bytes: number) => Bytes): VendorSecrets
 export async function serializeSecrets(secrets: VendorSecrets, passphrase?: string): Promise<string> {
   const pair = ({ root, targets }: NextSecrets) => ({ root: toHex(root), targets: toHex(targets) })
   const next = secrets.next ? { next: pair(secrets.next) } : {}
-  const keys = { ...pair(secrets), nostr: toHex(secrets.nostr), ...next }
+  const { nextNostr, formerNostr = [] } = secrets
+  const keys = {
+    ...pair(secrets),
+    nostr: toHex(secrets.nostr),
+    ...next,
+    ...(nextNostr ? { nextNostr: toHex(nextNostr) } : {}),
+    ...(formerNostr.length > 0 ? { formerNostr: formerNostr.map(toHex) } : {}),
+  }
   if (passphrase === undefined) {
     return `${JSON.stringify({ format: FORMAT, v: 1, protection: 'none', keys }, undefined, 2)}\n`
   }
@@ -164,6 +188,8 @@ function fromStrings(keys: v.InferOutput<typeof secretsSchema>): VendorSecrets {
     ...pair(keys),
     nostr: fromHex(keys.nostr),
     ...(keys.next ? { next: pair(keys.next) } : {}),
+    ...(keys.nextNostr ? { nextNostr: fromHex(keys.nextNostr) } : {}),
+    ...(keys.formerNostr ? { formerNostr: keys.formerNostr.map(fromHex) } : {}),
   }
 }
 
@@ -173,6 +199,11 @@ export const signerOf = (seed: Bytes): Signer => ({
   sign: (bytes) => Promise.resolve(ed25519.sign(bytes, seed) as Bytes),
 })
 
+/** Each key once: while one is replaced, the other is among the old and the new. TUF knows one signature a key. */
+export const distinct = (signers: readonly Signer[]): readonly Signer[] => [
+  ...new Map(signers.map((signer) => [keyId(signer.key), signer])).values(),
+]
+
 /** Keys that sign in this process: for Node, and for tests. */
 export function keysFromSecrets(secrets: VendorSecrets): VendorKeys {
   const { root, targets, next } = secrets
@@ -180,20 +211,39 @@ export function keysFromSecrets(secrets: VendorSecrets): VendorKeys {
   return {
     rootKey: rootSigner.key,
     targetsKey: targetsSigner.key,
-    signers: [rootSigner, targetsSigner, ...(next ? [signerOf(next.root), signerOf(next.targets)] : [])],
-    nostr: { key: publicKey(secrets.nostr), secret: secrets.nostr },
+    signers: distinct([
+      rootSigner,
+      targetsSigner,
+      ...(next ? [signerOf(next.root), signerOf(next.targets)] : []),
+    ]),
+    nostr: identityOf(secrets.nostr),
+    ...(secrets.nextNostr ? { nextNostr: identityOf(secrets.nextNostr) } : {}),
+    formerNostr: (secrets.formerNostr ?? []).map(identityOf),
   }
+}
+
+const identityOf = (secret: SecretKey) => ({ key: publicKey(secret), secret })
+
+/** What is left once the vendor's targets name the Nostr key `named`: a new one takes the place of the old, which still reads. */
+export function settledNostr<S extends Pick<VendorSecrets, 'nostr' | 'nextNostr' | 'formerNostr'>>(
+  secrets: S,
+  named: PartyKey,
+): Omit<S, 'nextNostr'> | S {
+  const { nextNostr, ...rest } = secrets
+  if (!nextNostr || publicKey(nextNostr) !== named) return secrets
+  const formerNostr = [secrets.nostr, ...(secrets.formerNostr ?? [])].slice(0, MAX_FORMER)
+  return { ...rest, nostr: nextNostr, formerNostr }
 }
 
 /** What is left once `root` is in force: `next` keys that it names are the keys now. */
 export function settled(secrets: VendorSecrets, root: RootSigned): VendorSecrets {
-  const { next, nostr } = secrets
+  const { next, ...rest } = secrets
   if (!next) return secrets
   // One that stays as it was says nothing.
   const isNamed = (['root', 'targets'] as const).some(
     (role) => !equal(next[role], secrets[role]) && namesKey(root, signerOf(next[role]).key),
   )
-  return isNamed ? { root: next.root, targets: next.targets, nostr } : secrets
+  return isNamed ? { ...rest, root: next.root, targets: next.targets } : secrets
 }
 
 /** Whether a root lets this key sign releases or key changes. */

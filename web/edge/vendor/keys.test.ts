@@ -2,7 +2,7 @@ import { ed25519 } from '@noble/curves/ed25519.js'
 import { expect, test } from 'vitest'
 import { fromHex, utf8 } from '../../core/bytes.ts'
 import { buildRoot } from '../../core/release/repository.ts'
-import type { PublicKeyObject } from '../../core/release/tuf.ts'
+import { keyId, type PublicKeyObject } from '../../core/release/tuf.ts'
 import { createKeys, openKeys, restoreKeys, type KeyHome, type StoredKeys } from './keys.ts'
 import {
   generateSecrets,
@@ -156,11 +156,62 @@ test('new keys that are not wanted after all leave the old as they were', async 
   const keys = await createKeys(home())
   await keys.seal(await keys.backup(PASSPHRASE), PASSPHRASE)
   const before = keys.rootKey
-  await keys.prepareNext()
-  await keys.dropNext()
+  const next = await keys.prepareNext()
+  // Something names one of them by now: whoever forgot it could not sign any more.
+  await expect(keys.dropNext((key) => keyId(key) === keyId(next.targets))).rejects.toMatchObject({
+    code: 'in-use',
+  })
+  expect(keys.signers).toHaveLength(4)
+  await keys.dropNext(() => false)
   expect(keys.sealed.get()).toBe(true)
   expect(keys.signers).toHaveLength(2)
   expect(keys.rootKey).toEqual(before)
+})
+
+test('one key is replaced, the other stays: the new backup holds both, which only the old backup makes possible', async () => {
+  const keys = await createKeys(home())
+  const backup = { text: await keys.backup(PASSPHRASE), passphrase: PASSPHRASE }
+  await keys.seal(backup.text, PASSPHRASE)
+  const [root, targets] = [keys.rootKey, keys.targetsKey]
+  await expect(keys.prepareNext('targets')).rejects.toMatchObject({ code: 'sealed' })
+  const foreign = await serializeSecrets(generateSecrets(random), PASSPHRASE)
+  await expect(keys.prepareNext('targets', { text: foreign, passphrase: PASSPHRASE })).rejects.toMatchObject({
+    code: 'other-keys',
+  })
+  expect(keys.next.get()).toBeUndefined()
+
+  const next = await keys.prepareNext('targets', backup)
+  expect(next.root).toEqual(root)
+  expect(next.targets).not.toEqual(targets)
+  // Each key signs once: old and new for releases, the one for key changes.
+  expect(keys.signers.map(({ key }) => key)).toEqual([root, targets, next.targets])
+  const text = await keys.backup(PASSPHRASE)
+  expect(keysFromSecrets(await parseSecrets(text, PASSPHRASE))).toMatchObject({
+    rootKey: root,
+    targetsKey: next.targets,
+  })
+  await keys.seal(text, PASSPHRASE)
+  const rootWith = (key: PublicKeyObject) =>
+    buildRoot({
+      version: 2,
+      nowMs: 0,
+      keys: { root: [root], targets: [key], snapshot: [key], timestamp: [key] },
+    })
+  // The key that stays is in every root: only the new one says that the change is in force.
+  await keys.settle(rootWith(targets))
+  expect(keys.targetsKey).toEqual(targets)
+  await keys.settle(rootWith(next.targets))
+  expect([keys.rootKey, keys.targetsKey]).toEqual([root, next.targets])
+  expect(keys.sealed.get()).toBe(true)
+  await signs(keys)
+})
+
+test('before the first backup one key is replaced without it', async () => {
+  const keys = await createKeys(home())
+  const { targetsKey } = keys
+  const next = await keys.prepareNext('root')
+  expect(next.targets).toEqual(targetsKey)
+  expect(next.root).not.toEqual(keys.rootKey)
 })
 
 test('a key file keeps new keys beside those in force until a root names them', async () => {

@@ -4,16 +4,20 @@
  * not know, lies encrypted under a WebCrypto key that cannot be read out. All of it is in IndexedDB.
  */
 import { get, set } from 'idb-keyval'
+import * as v from 'valibot'
 import type { Bytes, PartyKey } from '../../core/bytes.ts'
-import { concat, fromHex, toHex } from '../../core/bytes.ts'
+import { concat, fromHex, fromUtf8, toHex, utf8 } from '../../core/bytes.ts'
 import { liveCell, type Live } from '../../core/live.ts'
 import { publicKey, type SecretKey } from '../../core/nostr/event.ts'
-import { ed25519Key, type PublicKeyObject, type RootSigned } from '../../core/release/tuf.ts'
+import { vendorRoles, type VendorRole } from '../../core/release/people.ts'
+import { ed25519Key, keyId, type PublicKeyObject, type RootSigned } from '../../core/release/tuf.ts'
 import {
+  distinct,
   KeysError,
   namesKey,
   parseSecrets,
   serializeSecrets,
+  settledNostr,
   signerOf,
   type NextSecrets,
   type VendorSecrets,
@@ -31,14 +35,32 @@ export interface BrowserKeys extends VendorKeys {
   backup(passphrase: string): Promise<string>
   /** Tries to restore a saved backup; if it is of these keys they become unreadable here. @throws KeysError */
   seal(text: string, passphrase: string): Promise<void>
-  /** Makes new keys beside those in force, or gives those that wait already. */
-  prepareNext(): Promise<NextKeys>
-  /** Forgets keys that wait, if nothing names them. */
-  dropNext(): Promise<void>
+  /**
+   * Makes new keys beside those in force, or gives those that wait already. A key that stays must be in the new backup
+   * too: where the keys here are sealed it is read from `backup`. @throws KeysError `sealed` without one, `other-keys`
+   */
+  prepareNext(which?: Replaced, backup?: Readonly<{ text: string; passphrase: string }>): Promise<NextKeys>
+  /**
+   * Forgets keys that wait. `isNamed`: by the root in force, or by a change that waits for signatures: then they are kept,
+   * since nobody else could sign. @throws KeysError `in-use`
+   */
+  dropNext(isNamed: (key: PublicKeyObject) => boolean): Promise<void>
   /** `root` is in force: new keys that it names take the place of the old, which are deleted. */
   settle(root: RootSigned): Promise<void>
+  /**
+   * Makes a Nostr key beside the one in force, or gives the one that waits already. Then `Vendor.changeNostr`, then
+   * `settleNostr` with what the vendor's targets name (`SigningView.nostr`), then the engine is opened anew. A backup
+   * made before has the old key; whoever restores it replaces the Nostr key once more.
+   */
+  prepareNextNostr(): Promise<PartyKey>
+  /** The vendor's targets name `named`: a waiting key that it is takes the place of the old, which goes on reading. */
+  settleNostr(named: PartyKey): Promise<void>
+  /** The first Nostr key of these keys: names what a browser keeps beside them, whichever is in force. */
+  readonly origin: PartyKey
 }
+/** One that is not replaced is the same as before. */
 export type NextKeys = Readonly<{ root: PublicKeyObject; targets: PublicKeyObject }>
+export type Replaced = 'both' | VendorRole
 
 /** What is kept; CryptoKeys survive structured cloning. */
 export type StoredKeys = Readonly<{
@@ -51,6 +73,9 @@ export type StoredKeys = Readonly<{
   nostrNonce: Bytes
   nostrCipher: Bytes
   nostrKey: PartyKey
+  /** Those to come and those before, as hex in JSON, encrypted alike. */
+  nostrOthers?: Readonly<{ nonce: Bytes; cipher: Bytes }>
+  origin?: PartyKey
   sealed: boolean
   next?: StoredPair
 }>
@@ -119,15 +144,15 @@ async function storeSecrets(secrets: VendorSecrets, sealed: boolean, home: KeyHo
     'encrypt',
     'decrypt',
   ])
-  const nostrNonce = crypto.getRandomValues(new Uint8Array(12))
-  const cipher = { name: 'AES-GCM', iv: nostrNonce }
+  const { nonce: nostrNonce, cipher: nostrCipher } = await sealUnder(wrapping, secrets.nostr)
   const stored: StoredKeys = {
     v: 1,
     ...(await pairOf(secrets, !sealed)),
     ...(secrets.next ? { next: await pairOf(secrets.next, !sealed) } : {}),
     wrapping,
     nostrNonce,
-    nostrCipher: new Uint8Array(await crypto.subtle.encrypt(cipher, wrapping, secrets.nostr)),
+    nostrCipher,
+    nostrOthers: await sealOthers(wrapping, secrets),
     nostrKey: publicKey(secrets.nostr),
     sealed,
   }
@@ -156,11 +181,50 @@ const signersOf = (pair: StoredPair): Signer[] =>
     sign: async (bytes) => new Uint8Array(await crypto.subtle.sign('Ed25519', pair[role], bytes.slice())),
   }))
 
+type NostrSecrets = Pick<VendorSecrets, 'nostr' | 'nextNostr' | 'formerNostr'>
+
+async function sealUnder(
+  wrapping: CryptoKey,
+  plain: Bytes,
+): Promise<Readonly<{ nonce: Bytes; cipher: Bytes }>> {
+  const nonce = crypto.getRandomValues(new Uint8Array(12))
+  const cipher = await crypto.subtle.encrypt({ name: 'AES-GCM', iv: nonce }, wrapping, plain)
+  return { nonce, cipher: new Uint8Array(cipher) }
+}
+
+async function openUnder(wrapping: CryptoKey, nonce: Bytes, cipher: Bytes): Promise<Bytes> {
+  return new Uint8Array(await crypto.subtle.decrypt({ name: 'AES-GCM', iv: nonce }, wrapping, cipher))
+}
+
+const sealOthers = (wrapping: CryptoKey, { nextNostr, formerNostr = [] }: NostrSecrets) => {
+  const others = { ...(nextNostr ? { next: toHex(nextNostr) } : {}), former: formerNostr.map(toHex) }
+  return sealUnder(wrapping, utf8(JSON.stringify(others)))
+}
+
+const othersSchema = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.object({ next: v.optional(v.string()), former: v.array(v.string()) }),
+)
+
+async function readNostr(stored: StoredKeys): Promise<NostrSecrets> {
+  const { wrapping, nostrOthers } = stored
+  const nostr = await openUnder(wrapping, stored.nostrNonce, stored.nostrCipher)
+  if (!nostrOthers) return { nostr }
+  const text = fromUtf8(await openUnder(wrapping, nostrOthers.nonce, nostrOthers.cipher))
+  const { next, former } = v.parse(othersSchema, text)
+  return {
+    nostr,
+    ...(next === undefined ? {} : { nextNostr: fromHex(next) }),
+    formerNostr: former.map(fromHex),
+  }
+}
+
+const identityOf = (secret: SecretKey) => ({ key: publicKey(secret), secret })
+
 async function fromStored(initial: StoredKeys, home: KeyHome): Promise<BrowserKeys> {
   let stored = initial
-  const cipher = { name: 'AES-GCM', iv: stored.nostrNonce }
-  const plain = await crypto.subtle.decrypt(cipher, stored.wrapping, stored.nostrCipher)
-  const nostr: SecretKey = new Uint8Array(plain)
+  let nostr: NostrSecrets = await readNostr(stored)
   const sealed = liveCell(stored.sealed)
   const next = liveCell(stored.next && publicsOf(stored.next))
 
@@ -170,15 +234,43 @@ async function fromStored(initial: StoredKeys, home: KeyHome): Promise<BrowserKe
     sealed.set(changed.sealed)
     next.set(changed.next && publicsOf(changed.next))
   }
+  async function keepNostr(next: NostrSecrets): Promise<void> {
+    const { wrapping } = stored
+    const own = await sealUnder(wrapping, next.nostr)
+    await keep({
+      ...stored,
+      nostrNonce: own.nonce,
+      nostrCipher: own.cipher,
+      nostrKey: publicKey(next.nostr),
+      nostrOthers: await sealOthers(wrapping, next),
+      origin: stored.origin ?? stored.nostrKey,
+    })
+    nostr = next
+  }
   /** The keys that a backup is of. */
   const newest = (): StoredPair => stored.next ?? stored
+  const needReadable = (): void => {
+    if (!stored.sealed) return
+    const message =
+      'The keys were sealed when their backup was saved and cannot be read out again. Use that backup.'
+    throw new KeysError('sealed', message)
+  }
   const readable = async (): Promise<VendorSecrets> => {
-    if (stored.sealed) {
-      const message =
-        'The keys were sealed when their backup was saved and cannot be read out again. Use that backup.'
-      throw new KeysError('sealed', message)
+    needReadable()
+    return { root: await readSeed(newest().root), targets: await readSeed(newest().targets), ...nostr }
+  }
+
+  /** The keys in force, readable: those here, or as a backup has them. */
+  async function keptFrom(backup?: Readonly<{ text: string; passphrase: string }>): Promise<StoredPair> {
+    if (!backup) {
+      needReadable()
+      return stored
     }
-    return { root: await readSeed(newest().root), targets: await readSeed(newest().targets), nostr }
+    const pair = await pairOf(await parseSecrets(backup.text, backup.passphrase), true)
+    if (isSame(pair, stored)) return pair
+    const message =
+      'This is a backup of other keys than those in this browser. Choose the newest one; nothing was changed.'
+    throw new KeysError('other-keys', message)
   }
 
   return {
@@ -189,22 +281,29 @@ async function fromStored(initial: StoredKeys, home: KeyHome): Promise<BrowserKe
       return publicsOf(stored).targets
     },
     get signers() {
-      return [...signersOf(stored), ...(stored.next ? signersOf(stored.next) : [])]
+      return distinct([...signersOf(stored), ...(stored.next ? signersOf(stored.next) : [])])
     },
-    nostr: { key: stored.nostrKey, secret: nostr },
+    get nostr() {
+      return identityOf(nostr.nostr)
+    },
+    get nextNostr() {
+      return nostr.nextNostr && identityOf(nostr.nextNostr)
+    },
+    get formerNostr() {
+      return (nostr.formerNostr ?? []).map(identityOf)
+    },
+    get origin() {
+      return stored.origin ?? stored.nostrKey
+    },
     sealed,
     next,
     backup: async (passphrase) => serializeSecrets(await readable(), passphrase),
     async seal(text, passphrase) {
       if (stored.sealed) return
       const tried = await parseSecrets(text, passphrase)
-      const { rootPublic, targetsPublic } = newest()
       const pair = await pairOf(tried, false)
-      if (
-        pair.rootPublic !== rootPublic ||
-        pair.targetsPublic !== targetsPublic ||
-        publicKey(tried.nostr) !== stored.nostrKey
-      ) {
+      const known = [tried.nostr, ...(tried.nextNostr ? [tried.nextNostr] : [])].map(publicKey)
+      if (!isSame(pair, newest()) || !known.includes(stored.nostrKey)) {
         const message =
           'This is a backup of other keys than those in this browser. Choose the file that was saved just now.'
         throw new KeysError('other-keys', message)
@@ -212,28 +311,61 @@ async function fromStored(initial: StoredKeys, home: KeyHome): Promise<BrowserKe
       // The keys as restored are those kept: what the backup holds is what signs here.
       await keep({ ...stored, ...(stored.next ? { next: pair } : pair), sealed: true })
     },
-    async prepareNext() {
+    async prepareNext(which = 'both', backup) {
       if (stored.next) return publicsOf(stored.next)
       const random = () => crypto.getRandomValues(new Uint8Array(32))
-      const pair = await pairOf({ root: random(), targets: random() }, true)
+      const made = await pairOf({ root: random(), targets: random() }, true)
+      const pair = which === 'both' ? made : onlyOne(made, which, await keptFrom(backup))
       await keep({ ...stored, next: pair, sealed: false })
       return publicsOf(pair)
     },
-    async dropNext() {
+    async dropNext(isNamed) {
       if (!stored.next) return
+      const fresh = publicsOf(stored.next)
+      const now = publicsOf(stored)
+      if (vendorRoles.some((role) => keyId(fresh[role]) !== keyId(now[role]) && isNamed(fresh[role]))) {
+        const message =
+          'A change that is in force or waits for signatures names these keys: they are kept until it is settled.'
+        throw new KeysError('in-use', message)
+      }
       const { next: _, ...rest } = stored
       await keep({ ...rest, sealed: isUnreadable(stored) })
     },
+    async prepareNextNostr() {
+      if (!nostr.nextNostr)
+        await keepNostr({ ...nostr, nextNostr: crypto.getRandomValues(new Uint8Array(32)) })
+      return publicKey(nostr.nextNostr ?? nostr.nostr)
+    },
+    async settleNostr(named) {
+      const next = settledNostr(nostr, named)
+      if (next !== nostr) await keepNostr(next)
+    },
     async settle(root) {
       const { next: pair, ...rest } = stored
-      if (!pair || !Object.values(publicsOf(pair)).some((key) => namesKey(root, key))) return
+      if (!pair) return
+      const [was, is] = [publicsOf(stored), publicsOf(pair)]
+      // One that stays as it was says nothing.
+      const isNamed = vendorRoles.some(
+        (role) => keyId(is[role]) !== keyId(was[role]) && namesKey(root, is[role]),
+      )
+      if (!isNamed) return
       await keep({ ...rest, ...pair })
     },
   }
 }
 
-const isUnreadable = (pair: StoredPair): boolean => !pair.root.extractable && !pair.targets.extractable
+const isSame = (a: StoredPair, b: StoredPair): boolean =>
+  a.rootPublic === b.rootPublic && a.targetsPublic === b.targetsPublic
 
-/** Hex of the root key, for showing which vendor this browser is. */
-export const rootFingerprint = (keys: VendorKeys): string =>
-  toHex(fromHex(keys.rootKey.keyval.public)).slice(0, 16)
+/** The new key of one role beside the old of the other. */
+const onlyOne = (made: StoredPair, role: VendorRole, kept: StoredPair): StoredPair => {
+  const [from, to] = role === 'root' ? [made, kept] : [kept, made]
+  return {
+    root: from.root,
+    rootPublic: from.rootPublic,
+    targets: to.targets,
+    targetsPublic: to.targetsPublic,
+  }
+}
+
+const isUnreadable = (pair: StoredPair): boolean => !pair.root.extractable && !pair.targets.extractable

@@ -3,6 +3,7 @@ import { liveCell } from '../../core/live.ts'
 import { tagValue } from '../../core/nostr/event.ts'
 import { ATTESTATION, RELEASE } from '../../core/nostr/kinds.ts'
 import { readAnnouncement } from '../../core/release/announce.ts'
+import { announcersOf } from '../../core/release/announcers.ts'
 import { failureText, lastVerified, refresh, type Verified } from '../release/mirror.ts'
 import { vendorStore } from './signing.ts'
 import { subscribeAll } from './inbox.ts'
@@ -65,8 +66,12 @@ export const createPublicView: CreatePublicView = (deps) => {
   const ends = [
     subscribeAll(pool, { kinds: [RELEASE], '#i': [vendor] }, (event) => {
       const announcement = readAnnouncement(event)
-      if (!announcement || announcement.author !== verified?.vendorBlock.nostr) return
-      floor = Math.max(floor, announcement.targetsVersion)
+      if (!announcement || !verified) return
+      const { author, product } = announcement
+      const { root, targets } = verified.current
+      const who = announcersOf(root.signed, targets.signed, verified.vendorBlock)(author, product)
+      if (who !== 'vendor' && who !== 'signer') return
+      if (who === 'vendor') floor = Math.max(floor, announcement.targetsVersion)
       if (announcement.targetsVersion > verified.targetsVersion) void update()
     }),
     subscribeAll(pool, { kinds: [ATTESTATION], '#i': [vendor] }, (event) => {

@@ -19,7 +19,7 @@ import { signEvent, type NostrEvent } from '../../core/nostr/event.ts'
 import { admitVendor, ApiError } from '../release/api.ts'
 import { fetchBounded } from '../release/http.ts'
 import { failureText, metadataUrl, refresh, type RefreshResult, type Verified } from '../release/mirror.ts'
-import { prefixed } from '../release/store.ts'
+import { memoryStore, prefixed } from '../release/store.ts'
 import { fetchRelayConfig, RelayConfigError, type RelayConfig } from '../relay-config.ts'
 import { VendorError, type VendorDeps } from './api.ts'
 import { namesKey } from './keys-file.ts'
@@ -30,6 +30,8 @@ import { submitFiles, type Submitted } from './submit.ts'
 const MAX_ATTEMPTS = 4
 /** Vendors of one relay whose roots are looked through for our keys. */
 const MAX_VENDORS_SEARCHED = 200
+/** Of those, the ones whose targets are read too. */
+const MAX_TARGETS_SEARCHED = 20
 
 export type TargetsDraft = Readonly<{
   entries: readonly TargetEntry[]
@@ -37,16 +39,33 @@ export type TargetsDraft = Readonly<{
   delegations?: Delegations | undefined
 }>
 
-/** The vendor that these keys sign for at this relay, found in its public roots; so a restored backup needs no id. */
+/**
+ * The vendor that these keys sign for at this relay, found in its public roots, or in the products that it has handed
+ * over; so a restored backup, or a colleague, needs no id.
+ */
 export async function findVendor(
-  deps: Pick<VendorDeps, 'keys' | 'relayUrl' | 'fetch'>,
+  deps: Pick<VendorDeps, 'keys' | 'relayUrl' | 'fetch' | 'nowMs'>,
   config: Pick<RelayConfig, 'vendors'>,
 ): Promise<VendorId | undefined> {
-  for (const { id } of config.vendors.slice(-MAX_VENDORS_SEARCHED)) {
-    const root = await newestRoot(deps, id as VendorId)
-    if (root && deps.keys.signers.some(({ key }) => namesKey(root, key))) return id as VendorId
+  const ids = config.vendors.slice(-MAX_VENDORS_SEARCHED).map(({ id }) => id as VendorId)
+  for (const id of ids) {
+    const root = await newestRoot(deps, id)
+    if (root && deps.keys.signers.some(({ key }) => namesKey(root, key))) return id
   }
+  for (const id of ids.slice(-MAX_TARGETS_SEARCHED)) if (await isDelegateOf(deps, id)) return id
   return undefined
+}
+
+async function isDelegateOf(
+  { keys, relayUrl, fetch, nowMs }: Pick<VendorDeps, 'keys' | 'relayUrl' | 'fetch' | 'nowMs'>,
+  vendor: VendorId,
+): Promise<boolean> {
+  const seen = await refresh({ mirrors: [relayUrl], vendor, store: memoryStore(), nowMs: nowMs(), fetch })
+  if (seen.tag !== 'ok') return false
+  const mine = new Set(keys.signers.map(({ key }) => keyId(key)))
+  return readDelegates(seen.verified.current.targets.signed.delegations).some(({ key }) =>
+    mine.has(keyId(key)),
+  )
 }
 
 /** The end of the chain that begins with the vendor id. */
@@ -175,15 +194,17 @@ export async function refreshOwn(
   return anyDate.tag === 'ok' ? anyDate : result
 }
 
-export const draftOf = ({ ownReleases, vendorBlock }: Verified): TargetsDraft => ({
+const draftOf = ({ ownReleases, vendorBlock }: Verified): TargetsDraft => ({
   entries: ownReleases.map(entryOf),
   block: vendorBlock,
 })
 
 /** A release as it stands in targets.json. */
 export function entryOf(release: Release): TargetEntry {
-  const { path, bytes, sha256, targetsVersion: _, ...custom } = release
-  return { path, bytes, sha256, custom: custom satisfies TargetCustom }
+  const { path, bytes, sha256, targetsVersion: _, confidential, ...custom } = release
+  if (!confidential) return { path, bytes, sha256, custom: custom satisfies TargetCustom }
+  const { keys, ...plain } = confidential
+  return { path, bytes, sha256, custom: { ...custom, encrypted: { ...plain, keys: keys.path } }, keys }
 }
 
 /** The newest state to build on. @throws VendorError */

@@ -102,7 +102,7 @@ async function fetchFiles(where: Where, id: string): Promise<Files | undefined> 
 }
 
 /** What stands in a delegated role's file now, as the mirror's verified snapshot lists it. */
-export async function delegatedNow(
+async function delegatedNow(
   where: Where,
   { current }: Verified,
 ): Promise<ReadonlyMap<string, NonNullable<ReturnType<Published['delegated']['get']>>>> {
