@@ -25,7 +25,7 @@ const table: Readonly<Record<string, Readonly<{ what?: string; todo: string }>>>
   wallet: { todo: 'Check the wallet, then try again.' },
   closed: { todo: 'Reload the page. Nothing is lost.' },
   // keys and backups
-  'wrong-passphrase': { todo: 'Type it again. The backup is not changed by trying.' },
+  'wrong-passphrase': { todo: 'Type it again. Nothing is changed by trying.' },
   'needs-passphrase': { todo: 'Type the passphrase that it was saved with.' },
   'weak-passphrase': { todo: 'Use a longer one, several words for example.' },
   'not-a-key-file': { todo: 'Choose the file that this page saved, named satpatch-backup.' },

@@ -1,9 +1,13 @@
-/** What this browser keeps of its volunteer: the key, the wallet connection, the relay's last words. */
+/** What this browser keeps of its volunteer: the key, which wallet, the relay's last words. */
 import * as v from 'valibot'
 import { fromUtf8, utf8, type Bytes } from '../../core/bytes.ts'
+import type { Money } from '../../core/money/msat.ts'
 import { publicKey, type SecretKey } from '../../core/nostr/event.ts'
 import { relayConfigSchema, type RelayConfig } from '../../edge/relay-config.ts'
 import type { Identity, Journal } from '../../edge/swarm/api.ts'
+import type { Vault } from '../../edge/vault/vault.ts'
+import { keepPlay, keptSeedPlay, seedPlay } from '../../edge/wallets/play.ts'
+import { tellWalletsChanged } from '../wallet/changed.ts'
 
 const KEY = 'seed/key'
 const WALLET = 'seed/wallet'
@@ -11,8 +15,8 @@ const CONFIG = 'seed/config'
 const SWITCH = 'satpatch.seed'
 
 const walletSchema = v.variant('from', [
-  /** Opened here, at this relay. */
-  v.object({ from: v.literal('play'), connection: v.pipe(v.string(), v.maxLength(2000)) }),
+  /** Opened here, at this relay; its secret is in the vault. Earlier versions had it here. */
+  v.object({ from: v.literal('play'), connection: v.optional(v.pipe(v.string(), v.maxLength(2000))) }),
   /** One of the wallets of this browser; its secret is in the vault. */
   v.object({ from: v.literal('own'), id: v.pipe(v.string(), v.maxLength(100)) }),
 ])
@@ -37,8 +41,28 @@ export async function keptIdentity(journal: Journal): Promise<Identity> {
 
 export const keptWallet = (journal: Journal): Promise<KeptWallet | undefined> =>
   read(journal, WALLET, walletSchema)
-export const keepWallet = (journal: Journal, wallet: KeptWallet): Promise<void> =>
-  journal.put(WALLET, utf8(JSON.stringify(wallet)))
+export const keepWallet = (
+  journal: Journal,
+  wallet: { from: 'play' } | { from: 'own'; id: string },
+): Promise<void> => journal.put(WALLET, utf8(JSON.stringify(wallet)))
+
+/** The connection of the play-money account at the relay of this money. @throws VaultError */
+export const keptPlayConnection = (
+  journal: Journal,
+  vault: Vault,
+  money: Money,
+): Promise<string | undefined> =>
+  keptSeedPlay(vault, money, {
+    async get() {
+      const wallet = await keptWallet(journal)
+      return wallet?.from === 'play' ? wallet.connection : undefined
+    },
+    delete: () => keepWallet(journal, { from: 'play' }),
+  })
+export async function keepPlayConnection(vault: Vault, money: Money, connection: string): Promise<void> {
+  await keepPlay(vault, seedPlay(money), connection)
+  tellWalletsChanged()
+}
 
 /** The relay's configuration of the last visit, for a page that is opened while it does not answer. */
 export const keptConfig = (journal: Journal): Promise<RelayConfig | undefined> =>

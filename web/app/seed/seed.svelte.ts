@@ -10,14 +10,27 @@ import { isUnderWay } from '../../edge/distributor/snapshot.ts'
 import { fetchRelayConfig, type RelayConfig } from '../../edge/relay-config.ts'
 import { openPlayAccount } from '../../edge/release/api.ts'
 import { openIdbJournal } from '../../edge/storage/idb-journal.ts'
+import type { Journal } from '../../edge/swarm/api.ts'
 import { openOpfsStore } from '../../edge/swarm/opfs-store.ts'
 import { connectNwc } from '../../edge/wallet/nwc.ts'
+import { openSweeping, type Sweeping, type SweepOrder, type SweepWord } from '../../edge/wallet/sweeping.ts'
 import type { Wallet } from '../../edge/wallet/wallet.ts'
 import { words, type Words } from '../errors.ts'
 import { rememberRole } from '../shell/role.ts'
 import { status } from '../shell/status.svelte.ts'
+import { browserVault } from '../wallet/vault.ts'
 import { watchConditions } from './conditions.ts'
-import { keepConfig, keepOn, keepWallet, keptConfig, keptIdentity, keptWallet, wasOn } from './kept.ts'
+import {
+  keepConfig,
+  keepOn,
+  keepPlayConnection,
+  keepWallet,
+  keptConfig,
+  keptIdentity,
+  keptPlayConnection,
+  keptWallet,
+  wasOn,
+} from './kept.ts'
 
 const LOCK = 'satpatch-seed'
 const JOURNAL = 'satpatch-seed'
@@ -45,6 +58,7 @@ class Seed {
   phase = $state.raw<Phase>({ tag: 'starting' })
   snapshot = $state.raw<DistributorSnapshot>()
   wallet = $state.raw<WalletState>({ tag: 'none' })
+  sweep = $state.raw<Readonly<{ order?: SweepOrder; last?: SweepWord }>>({})
   /** The switch as its owner left it. */
   on = $state(false)
   switching = $state(false)
@@ -54,6 +68,7 @@ class Seed {
   readonly #journal = openIdbJournal(JOURNAL)
   readonly #wallet = liveCell<Wallet | undefined>(undefined)
   #distributor: Distributor | undefined
+  #sweeping: Sweeping | undefined
   #begun = false
   #unfollow: () => void = () => undefined
 
@@ -109,7 +124,7 @@ class Seed {
       relayUrl: location.origin,
       config,
       pool,
-      stores: { openStore: (meta) => openOpfsStore(meta), journal },
+      stores: { openStore: (meta) => openOpfsStore(meta, 'carried'), journal },
       settings: settings ?? defaultSettings(config.money),
       conditions: watchConditions(),
       nowMs: Date.now,
@@ -119,6 +134,7 @@ class Seed {
     this.#distributor = distributor
     distributor.subscribe((now) => this.#show(now))
     this.#wallet.subscribe((wallet) => distributor.setWallet(wallet))
+    void this.#beginSweeping(journal)
     this.phase = { tag: 'ready' }
     void this.#openKeptWallet(config)
     void this.#readStorage()
@@ -179,23 +195,33 @@ class Seed {
   async #openKeptWallet(config: RelayConfig): Promise<void> {
     const kept = await keptWallet(this.#journal)
     if (kept?.from === 'own') return this.#follow(kept.id)
-    if (kept) {
-      try {
-        this.#use(await connectNwc(kept.connection), 'play')
-      } catch (error) {
-        this.wallet = { tag: 'failed', trouble: words(error) }
-      }
+    try {
+      const connection = kept && (await keptPlayConnection(this.#journal, await browserVault(), config.money))
+      if (connection !== undefined) return this.#use(await connectNwc(connection), 'play')
+    } catch (error) {
+      this.wallet = { tag: 'failed', trouble: words(error) }
       return
     }
     if (config.money.startsWith('sandbox:')) await this.openPlay()
   }
 
-  /** A play-money account at this relay; tried again by itself while the relay does not answer. */
+  /**
+   * A play-money account at this relay: the one that was opened before, with what it has earned, else a new one. Tried
+   * again by itself while the relay does not answer.
+   */
   async openPlay(): Promise<void> {
+    const money = this.config?.money
+    if (money === undefined) return
     this.wallet = { tag: 'opening' }
     try {
-      const { connection } = await openPlayAccount(location.origin, { name: 'distributor' })
-      await keepWallet(this.#journal, { connection, from: 'play' })
+      const vault = await browserVault()
+      // One that cannot be read any more is replaced.
+      let connection = await keptPlayConnection(this.#journal, vault, money).catch(() => undefined)
+      if (connection === undefined) {
+        connection = (await openPlayAccount(location.origin, { name: 'distributor' })).connection
+        await keepPlayConnection(vault, money, connection)
+      }
+      await keepWallet(this.#journal, { from: 'play' })
       this.#use(await connectNwc(connection), 'play')
     } catch (error) {
       this.wallet = { tag: 'failed', trouble: words(error) }
@@ -237,6 +263,18 @@ class Seed {
     if (wallet === before) return
     this.#wallet.set(wallet)
     if (mine) before?.close()
+  }
+
+  async #beginSweeping(journal: Journal): Promise<void> {
+    const sweeping = await openSweeping({ journal, nowMs: Date.now })
+    this.#sweeping = sweeping
+    sweeping.state.subscribe((now) => (this.sweep = now))
+    this.#wallet.subscribe((wallet) => sweeping.setWallet(wallet))
+  }
+
+  /** What is earned above a sum goes on by itself. @throws WalletError in words */
+  async sendOn(order: SweepOrder | undefined): Promise<void> {
+    await this.#sweeping?.order(order)
   }
 
   // --- storage

@@ -5,9 +5,11 @@ import type { Bytes, Sha256Hex } from '../../core/bytes.ts'
 import { fromHex, toHex } from '../../core/bytes.ts'
 import { decodeStoreCode, type Good, type StoreCode } from '../../core/shop/shop.ts'
 import { createPool, type Pool } from '../../edge/nostr/pool.ts'
+import { relayOf, signedBy, type SignedBy } from '../../edge/shop/signed.ts'
 import { openStore, type Store, type StoreView } from '../../edge/shop/store.ts'
-import { BuyError, boughtGoods, contentOf, visitStore } from '../../edge/shop/visit.ts'
-import type { Bought, BuyStep, Visit, VisitView } from '../../edge/shop/visit.ts'
+import { boughtGoods, claimPaid, contentOf, type Bought } from '../../edge/shop/purchases.ts'
+import { BuyError, claimer, visitStore } from '../../edge/shop/visit.ts'
+import type { BuyStep, Visit, VisitView } from '../../edge/shop/visit.ts'
 import { openIdbJournal } from '../../edge/storage/idb-journal.ts'
 import { words, type Words } from '../errors.ts'
 import { status } from '../shell/status.svelte.ts'
@@ -89,10 +91,14 @@ class Buying {
   view = $state.raw<VisitView>({ validUntilMs: 0 })
   state = $state.raw<BuyState>({ tag: 'idle' })
   bought = $state.raw<readonly Bought[]>([])
+  /** Who signed the releases of the list, by the good's id; absent while it is looked for. */
+  signed = $state.raw<ReadonlyMap<string, SignedBy | 'nobody'>>(new Map())
+  readonly #checking = new Set<string>()
   /** What was bought last, to be shown at once. */
   fresh = $state<Sha256Hex>()
   #visit: Visit | undefined
   #pool: Pool | undefined
+  #claiming = false
 
   async begin(link: string | undefined): Promise<void> {
     await wallets.begin()
@@ -140,9 +146,31 @@ class Buying {
     await this.readBought()
   }
 
+  /** Looks once for the signature that a release claims. */
+  async checkSigned(good: Good): Promise<void> {
+    const { code } = this
+    if (!code || this.#checking.has(good.id)) return
+    this.#checking.add(good.id)
+    const ask = { relay: relayOf(code.relay), nowMs: Date.now(), fetch: fetch.bind(globalThis) }
+    const found = good.vendor === undefined ? undefined : await signedBy(good.vendor, good.sha256, ask)
+    this.signed = new Map(this.signed).set(good.id, found ?? 'nobody')
+  }
+
   async readBought(): Promise<void> {
     const open = [...wallets.open.get().values()].map(({ wallet }) => wallet)
     this.bought = await boughtGoods(journal, open)
+    await this.#claim()
+  }
+  /** Keys that were paid for and have not come: their shops are asked, one round at a time. */
+  async #claim(): Promise<void> {
+    if (this.#claiming) return
+    this.#claiming = true
+    try {
+      const claim = claimer(await keptSecret('shop/buyer'), (relay) => createPool([relay]))
+      if (await claimPaid(journal, claim)) this.bought = await boughtGoods(journal)
+    } finally {
+      this.#claiming = false
+    }
   }
   content(order: Sha256Hex): Promise<Bytes | undefined> {
     return contentOf(journal, order)

@@ -78,5 +78,7 @@ export function ago(ms: number, nowMs: number): string {
 export const plural = (n: number, one: string, many = `${one}s`): string =>
   `${count(n)} ${n === 1 ? one : many}`
 
-/** The short name of a key that has none: `seed-7f3a`. */
-export const keyName = (key: string, role = 'key'): string => `${role}-${key.slice(0, 4)}`
+/** A name that a person gave, for the middle of a sentence: its direction of writing stays its own (Unicode's isolates). */
+export const isolated = (name: string): string => `\u2068${name}\u2069`
+
+export { keyName } from '../../core/bytes.ts'

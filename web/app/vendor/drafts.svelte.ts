@@ -1,6 +1,7 @@
 /** Releases being prepared: files on their way to a signature. They live outside the page and survive navigation. */
 import { msat, type Msat } from '../../core/money/msat.ts'
 import type { Sha256Hex } from '../../core/bytes.ts'
+import type { ConfidentialArtifact } from '../../edge/confidential/artifact.ts'
 import type { Metainfo } from '../../edge/swarm/api.ts'
 import type { NewRelease, ReleaseForm } from '../../edge/vendor/api.ts'
 import { pieceLengthFor } from '../../core/swarm/metainfo.ts'
@@ -10,10 +11,16 @@ import { guess } from './guess.ts'
 import type { HashJob, HashNews } from './hash.worker.ts'
 
 /** Largest artifact, and most drafts at a time. */
-export const MAX_BYTES = 4 * 1024 ** 3
-export const MAX_DRAFTS = 16
+const MAX_BYTES = 4 * 1024 ** 3
+const MAX_DRAFTS = 16
 
-export type Hashed = Readonly<{ meta: Metainfo; sha256: Sha256Hex; magnet: string }>
+export type Hashed = Readonly<{
+  meta: Metainfo
+  sha256: Sha256Hex
+  magnet: string
+  /** Its key and plain SHA-256; `meta` and `sha256` are those of the encrypted bytes then. */
+  confidential?: ConfidentialArtifact
+}>
 export type Copy = { tag: 'copying' } | { tag: 'copied' } | { tag: 'failed'; words: Words }
 
 export class Draft {
@@ -32,10 +39,12 @@ export class Draft {
   progress = $state.raw({ done: 0, of: 0 })
   hashed = $state.raw<Hashed>()
   copy = $state.raw<Copy>({ tag: 'copying' })
-  readonly copied: Promise<void>
+  /** Settles when the copy of what was hashed has ended, well or not. */
+  copied: Promise<void> = Promise.resolve()
+  /** Only enrolled devices can read it. */
+  confidential = $state(false)
 
-  #settleCopy!: () => void
-  #worker: Worker | undefined
+  #stop: () => void = () => undefined
   #startedMs = 0
 
   constructor(file: File, suggestion: { product: string; version: string; hardware: readonly string[] }) {
@@ -44,7 +53,6 @@ export class Draft {
     this.version = suggestion.version
     this.hardware = suggestion.hardware
     this.progress = { done: 0, of: Math.ceil(file.size / pieceLengthFor(file.size)) }
-    this.copied = new Promise((resolve) => (this.#settleCopy = resolve))
   }
 
   readonly priceCap: Msat = $derived(msat(Math.round(this.capSats * 1000)))
@@ -65,47 +73,60 @@ export class Draft {
     return new Promise((resolve) => {
       this.#startedMs = performance.now()
       const worker = new Worker(new URL('./hash.worker.ts', import.meta.url), { type: 'module' })
-      this.#worker = worker
       const end = (error?: unknown) => {
         if (error !== undefined) this.trouble = words(error)
         worker.terminate()
         resolve()
       }
+      this.#stop = end
       worker.addEventListener('error', () => end(new AppError('NotReadableError')))
       worker.addEventListener('message', (event: MessageEvent<HashNews>) => {
         const news = event.data
         if (news.tag === 'progress') this.progress = { done: news.done, of: news.of }
         else if (news.tag === 'failed') end(new AppError(news.name, news.message))
         else {
-          const { meta, sha256, magnet } = news
-          this.progress = { done: meta.pieces, of: meta.pieces }
-          this.hashed = { meta, sha256, magnet }
-          void this.#keepCopy(meta)
+          const { tag: _, ...hashed } = news
+          this.progress = { done: hashed.meta.pieces, of: hashed.meta.pieces }
+          this.hashed = hashed
+          this.copied = this.#keepCopy(hashed)
           end()
         }
       })
-      worker.postMessage({ file: this.file, trackers } satisfies HashJob)
+      const { file, confidential } = this
+      worker.postMessage({ file, trackers, confidential } satisfies HashJob)
     })
   }
 
-  async #keepCopy(meta: Metainfo): Promise<void> {
+  async #keepCopy(hashed: Hashed): Promise<void> {
+    const { meta, confidential } = hashed
+    let copy: Copy
     try {
-      const store = await importToOpfs(meta, this.file)
+      const store = await importToOpfs(meta, this.file, confidential?.key)
       // Closed again, so that whichever tab seeds can open it.
       await store.close()
-      this.copy = { tag: 'copied' }
+      copy = { tag: 'copied' }
     } catch (error) {
-      this.copy = { tag: 'failed', words: words(error) }
+      copy = { tag: 'failed', words: words(error) }
     }
-    this.#settleCopy()
+    // It may have been hashed anew meanwhile.
+    if (this.hashed === hashed) this.copy = copy
+  }
+
+  /** Begins anew, encrypted or not; what was kept of it goes. The caller starts it again. */
+  reset(confidential: boolean, out: readonly string[]): void {
+    this.discard(out)
+    this.confidential = confidential
+    this.hashed = undefined
+    this.trouble = undefined
+    this.copy = { tag: 'copying' }
+    this.progress = { done: 0, of: this.progress.of }
   }
 
   /** Taken back: nothing of it stays in this browser, unless the same bytes are `out` as a release. */
   discard(out: readonly string[]): void {
-    this.#worker?.terminate()
+    this.#stop()
     const { hashed } = this
-    if (!hashed) this.#settleCopy()
-    else if (!out.includes(hashed.meta.infoHash)) {
+    if (hashed && !out.includes(hashed.meta.infoHash)) {
       void this.copied.then(() => removeFromOpfs(hashed.meta.infoHash)).catch(() => undefined)
     }
   }
@@ -150,10 +171,21 @@ class Drafts {
     }
     this.refused = refused
     this.list = [...this.list, ...taken]
-    // One file at a time: hashing two at once only makes both late.
-    for (const draft of taken) {
-      this.#queue = this.#queue.then(() => (this.list.includes(draft) ? draft.start(trackers) : undefined))
-    }
+    for (const draft of taken) this.#hash(draft, trackers)
+  }
+
+  /** One file at a time: hashing two at once only makes both late. */
+  #hash(draft: Draft, trackers: readonly string[]): void {
+    this.#queue = this.#queue.then(() =>
+      this.list.includes(draft) && !draft.hashed ? draft.start(trackers) : undefined,
+    )
+  }
+
+  /** For enrolled devices alone, or for everybody: other bytes travel, so it is hashed anew. */
+  encrypt(draft: Draft, on: boolean, trackers: readonly string[], out: readonly string[]): void {
+    if (draft.confidential === on) return
+    draft.reset(on, out)
+    this.#hash(draft, trackers)
   }
 
   remove(draft: Draft, out: readonly string[]): void {

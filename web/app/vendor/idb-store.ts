@@ -1,4 +1,4 @@
-/** Small texts in IndexedDB: trusted metadata, join secrets, the wallet connection. Puts are atomic transactions. */
+/** Small texts in IndexedDB: trusted metadata, join secrets. Puts are atomic transactions. */
 import { createStore, del, get, set } from 'idb-keyval'
 import type { TextStore } from '../../edge/release/store.ts'
 

@@ -2,7 +2,7 @@
  * Seeds the vendor's live releases from this browser. Web Locks elect one tab to run it; the others show its
  * state, and one of them takes over when it closes. Bytes come from the chosen file, or from the copy in OPFS.
  */
-import type { InfoHash, PartyKey } from '../../core/bytes.ts'
+import type { Bytes, InfoHash, PartyKey } from '../../core/bytes.ts'
 import type { FleetView } from '../../core/rollout/fleet.ts'
 import type { Release } from '../../core/release/target.ts'
 import type { Pool } from '../../edge/nostr/pool.ts'
@@ -25,11 +25,13 @@ const TELL_EVERY_MS = 250
 /** Files handed over by other tabs, at most. */
 const MAX_FILES = 64
 
+/** `key`: the file is the plain one, and pieces of the encrypted artifact are made of it. */
+type Chosen = Readonly<{ file: File; key?: Bytes }>
 type Running = { seed?: Seed; sells?: boolean; ends: (() => void)[] }
 type Said =
   | { tag: 'copied' }
   /** No copy could be kept: whichever tab seeds reads the file itself. */
-  | { tag: 'file'; infoHash: InfoHash; file: File }
+  | ({ tag: 'file'; infoHash: InfoHash } & Chosen)
   | { tag: 'state'; tabs: readonly (readonly [string, TabSeed])[] }
 
 export type SeedingDeps = Readonly<{
@@ -49,7 +51,7 @@ export class Seeding {
   readonly #tabs = new Map<string, TabSeed>()
   readonly #running = new Map<string, Running>()
   /** Files chosen in this tab or handed over by another, by info-hash: served from where they lie. */
-  readonly #files = new Map<InfoHash, File>()
+  readonly #files = new Map<InfoHash, Chosen>()
   readonly #channel = new BroadcastChannel(CHANNEL)
   #swarm: Promise<Swarm> | undefined
   #wallet: Wallet | undefined
@@ -65,7 +67,7 @@ export class Seeding {
   start(): void {
     this.#channel.addEventListener('message', (event: MessageEvent<Said>) => {
       const said = event.data
-      if (said.tag === 'file' && this.#files.size < MAX_FILES) this.#files.set(said.infoHash, said.file)
+      if (said.tag === 'file' && this.#files.size < MAX_FILES) this.#files.set(said.infoHash, said)
       if (said.tag !== 'state') this.#told++
       if (this.#leads && said.tag !== 'state') this.#follow()
       if (!this.#leads && said.tag === 'state') {
@@ -83,12 +85,14 @@ export class Seeding {
 
   /** About to be published here: this tab has the file at hand. */
   expect(meta: Metainfo, draft: Draft): void {
-    this.#files.set(meta.infoHash, draft.file)
+    const { key } = draft.hashed?.confidential ?? {}
+    const chosen: Chosen = { file: draft.file, ...(key && { key }) }
+    this.#files.set(meta.infoHash, chosen)
     // `copied` settles when copying has ended, well or not.
     void draft.copied.then(() => {
       const said: Said =
         draft.copy.tag === 'failed' && !this.#leads
-          ? { tag: 'file', infoHash: meta.infoHash, file: draft.file }
+          ? { tag: 'file', infoHash: meta.infoHash, ...chosen }
           : { tag: 'copied' }
       this.#channel.postMessage(said)
     })
@@ -143,8 +147,8 @@ export class Seeding {
     const told = this.#told
     try {
       const meta = await this.#deps.vendor.torrent(release)
-      const file = this.#files.get(meta.infoHash)
-      const store = file ? fileStore(file, meta) : await openCopy(meta)
+      const chosen = this.#files.get(meta.infoHash)
+      const store = chosen ? fileStore(chosen.file, meta, chosen.key) : await openCopy(meta)
       if (!store) {
         // Looked for again when another tab says that it has copied something.
         this.#running.delete(release.path)
@@ -184,9 +188,11 @@ export class Seeding {
       if (this.#running.get(release.path) !== running) return void seed.stop()
       running.seed = seed
       running.sells = wallet !== undefined
+      const sinceMs = Date.now()
       const show = () =>
         this.#tell(release.path, {
           tag: 'seeding',
+          sinceMs,
           fullCopies: seed.fullCopies.get(),
           connected: seed.session.peers.get().connected,
           provenKeys: seed.session.peers.get().provenKeys,

@@ -11,8 +11,11 @@ import type { Release } from '../../core/release/target.ts'
 import { fetchRelayConfig, type RelayConfig } from '../../edge/relay-config.ts'
 import { createPool, type Pool } from '../../edge/nostr/pool.ts'
 import { createKeys, openKeys, restoreKeys, type BrowserKeys, type NextKeys } from '../../edge/vendor/keys.ts'
+import { namesKey } from '../../edge/vendor/keys-file.ts'
+import { keyId } from '../../core/release/keys.ts'
 import { createVendor } from '../../edge/vendor/vendor.ts'
 import type {
+  Given,
   JoinRequestView,
   Outcome,
   ReleaseForm,
@@ -29,15 +32,15 @@ import { parseSignLink, type SignLink } from '../../core/release/sign-link.ts'
 import { AppError, words, type Words } from '../errors.ts'
 import { rememberRole } from '../shell/role.ts'
 import { takeFragment } from '../shell/router.svelte.ts'
-import { status as shell, type Balance } from '../shell/status.svelte.ts'
+import { status as shell } from '../shell/status.svelte.ts'
 import { drafts, type Draft } from './drafts.svelte.ts'
 import { fetchHandover } from './handover.ts'
 import { idbStore } from './idb-store.ts'
+import { Purse } from './purse.svelte.ts'
 import type { TabSeed } from './tab-seed.ts'
-import { untilItWorks } from './retry.ts'
 import { Seeding } from './seeding.ts'
 import { keepGifts, loadGifts, type GiftPolicy } from './settings.ts'
-import { openVendorWallet } from './wallet.ts'
+import { wrapInWorker } from './wrap.ts'
 
 export type Phase =
   | { tag: 'starting'; text: string }
@@ -49,8 +52,6 @@ export type Phase =
   | { tag: 'trouble'; words: Words; retries?: boolean }
 
 const RETRY_MS = 5000
-/** Between attempts to open the wallet; a relay that opens so many accounts a day says no for hours. */
-const WALLET_RETRY_MS = [2000, 5000, 15_000, 60_000, 300_000] as const
 const NO_FLEET: FleetView = { devices: [], unenrolled: [], releases: [] }
 
 export class VendorSession {
@@ -63,9 +64,8 @@ export class VendorSession {
   cheats = $state.raw<readonly Cheat[]>([])
   joinRequests = $state.raw<readonly JoinRequestView[]>([])
   approved = $state.raw<readonly PartyKey[]>([])
-  wallet = $state.raw<Wallet>()
-  walletTrouble = $state.raw<Words>()
-  balance = $state.raw<Balance>()
+  mirrors = $state.raw<readonly string[]>([])
+  readonly purse = new Purse()
   tabs = $state.raw<ReadonlyMap<string, TabSeed>>(new Map())
   /** The one-time code of the address that was opened. */
   admitCode = $state<string>()
@@ -74,6 +74,8 @@ export class VendorSession {
   signLink = $state.raw<SignLink>()
   signing = $state.raw<SigningView>()
   waiting = $state.raw<readonly WaitingView[]>([])
+  /** Another Nostr key is in force here than this page was opened with. */
+  nostrMoved = $state(false)
   /** New keys that wait to replace those of this browser. */
   nextKeys = $state.raw<NextKeys>()
   #unsealed = $state(false)
@@ -94,6 +96,10 @@ export class VendorSession {
   get pool(): Pool {
     if (!this.#pool) throw new AppError('unreachable', 'The relay has not answered yet.')
     return this.#pool
+  }
+  /** Whether devices report here, and hear what is announced here; others sign, and see less. */
+  get announces(): boolean {
+    return this.nostrMoved || this.signing === undefined || this.signing.nostr === this.keys?.nostr.key
   }
   /** True while the keys can still be read out because no backup was saved. */
   get unsealed(): boolean {
@@ -196,7 +202,7 @@ export class VendorSession {
     const config = this.config
     if (!config) throw new AppError('unreachable', 'The relay has not answered yet.')
     this.keys = keys
-    const store = idbStore(`satpatch-vendor-${keys.nostr.key.slice(0, 16)}`)
+    const store = idbStore(`satpatch-vendor-${keys.origin.slice(0, 16)}`)
     const vendor = createVendor({
       keys,
       relayUrl: location.origin,
@@ -206,6 +212,7 @@ export class VendorSession {
       nowMs: Date.now,
       random: (bytes) => crypto.getRandomValues(new Uint8Array(bytes)),
       fetch: (...args) => fetch(...args),
+      wrapKeys: wrapInWorker,
     })
     this.#vendor = vendor
     const watch = <T>(live: Live<T>, set: (value: T) => void) => this.#ends.push(live.subscribe(set))
@@ -213,9 +220,15 @@ export class VendorSession {
     watch(keys.next, (next) => (this.nextKeys = next))
     watch(vendor.status, (status) => this.#onStatus(status))
     watch(vendor.waiting, (waiting) => (this.waiting = waiting))
+    const opened = keys.nostr.key
     watch(vendor.signing, (signing) => {
       this.signing = signing
-      if (signing) void keys.settle(signing.root).catch(() => undefined)
+      if (!signing) return
+      void keys.settle(signing.root).catch(() => undefined)
+      void keys.settleNostr(signing.nostr).then(
+        () => (this.nostrMoved = keys.nostr.key !== opened),
+        () => undefined,
+      )
     })
     watch(vendor.releases, (releases) => (this.releases = releases))
     watch(vendor.joinRequests, (requests) => (this.joinRequests = requests))
@@ -232,7 +245,7 @@ export class VendorSession {
       keys,
       config,
       pool: this.pool,
-      wallet: this.#openWallet(store),
+      wallet: this.purse.open(keys.origin, store, config.money, (wallet) => this.#seeding?.useWallet(wallet)),
       gifts: () => this.#gifts,
       approved: () => this.approved,
       onChange: (tabs) => (this.tabs = tabs),
@@ -245,47 +258,18 @@ export class VendorSession {
 
   #onStatus(next: VendorStatus): void {
     this.status = next
-    if (next.tag !== 'ready' || next.approved === undefined) return
+    if (next.tag !== 'ready') return
+    this.mirrors = next.mirrors ?? []
+    if (next.approved === undefined) return
     const changed = next.approved.join() !== this.approved.join()
     this.approved = next.approved
     if (changed) this.#seeding?.retune()
   }
 
-  /** Settles when there is a wallet, or when there is none for now: seeding begins then, and hears of a late one. */
-  #openWallet(store: ReturnType<typeof idbStore>): Promise<Wallet | undefined> {
-    return new Promise((resolve) => {
-      const opened = untilItWorks(
-        () => openVendorWallet(store, this.money),
-        WALLET_RETRY_MS,
-        (error) => {
-          this.walletTrouble = words(error)
-          resolve(undefined)
-        },
-      )
-      void opened.then((wallet) => {
-        this.#useWallet(wallet)
-        resolve(wallet)
-        this.#seeding?.useWallet(wallet)
-      })
-    })
-  }
-
-  #useWallet(wallet: Wallet): void {
-    this.wallet = wallet
-    this.walletTrouble = undefined
-    let connected = false
-    wallet.status.subscribe((status) => {
-      if (status.connected && !connected) void this.#readBalance().catch(() => undefined)
-      connected = status.connected
-    })
-    wallet.onEvent(() => void this.#readBalance().catch(() => undefined))
-    void this.#readBalance().catch((error: unknown) => (this.walletTrouble = words(error)))
-  }
-
-  async #readBalance(): Promise<void> {
-    if (!this.wallet) return
-    this.balance = { msat: await this.wallet.balance(), money: this.money }
-    shell.vendorBalance = this.balance
+  get #wallet(): Wallet {
+    const { wallet } = this.purse
+    if (!wallet) throw new AppError('wallet', 'There is no wallet here yet to fund it from.')
+    return wallet
   }
 
   get #engine(): Vendor {
@@ -309,25 +293,32 @@ export class VendorSession {
   }
 
   withdraw = (path: string): Promise<void> => this.#engine.withdraw(path)
+  readers = (path: string): Promise<readonly PartyKey[]> => this.#engine.readers(path)
+  wrapAgain = (path: string): Promise<void> => this.#engine.wrapAgain(path)
   resign = (): Promise<void> => this.#engine.resign()
   setApproved = (keys: readonly PartyKey[]): Promise<void> => this.#engine.setApproved(keys)
+  setMirrors = (urls: readonly string[]): Promise<void> => this.#engine.setMirrors(urls)
   makeJoinCode = (): Promise<string> => this.#engine.makeJoinCode()
   decline = (id: string): Promise<void> => this.#engine.decline(id)
   revoke = (device: PartyKey): Promise<void> => this.#engine.revoke(device)
 
   async accept(id: string, name: string, fundMsat: Msat): Promise<void> {
-    const { wallet } = this
-    // A device that is enrolled without an allowance cannot be given one later.
+    const { wallet } = this.purse
     if (!wallet && fundMsat > 0) throw new AppError('wallet', 'There is no wallet here yet to fund it from.')
     await this.#engine.accept(id, wallet === undefined ? { name, fundMsat } : { name, fundMsat, wallet })
-    // Moving an allowance out is no payment: no event tells of it.
-    void this.#readBalance().catch(() => undefined)
+    this.purse.refresh()
+  }
+
+  /** An allowance for a device that has none, or more on the one that it has. */
+  async giveAllowance(device: PartyKey, fundMsat: Msat): Promise<Given> {
+    const given = await this.#engine.giveAllowance(device, { fundMsat, wallet: this.#wallet })
+    this.purse.refresh()
+    return given
   }
 
   /** Pays the invoice that a waiting device shows. */
   async fund(device: PartyKey): Promise<void> {
-    if (!this.wallet) throw new AppError('wallet', 'There is no wallet here to fund it from.')
-    const result = await this.#engine.fund(device, this.wallet)
+    const result = await this.#engine.fund(device, this.#wallet)
     if (result.tag === 'failed') throw new AppError(result.code, result.message)
     if (result.tag === 'unknown') throw new AppError('wallet', result.message)
   }
@@ -351,6 +342,10 @@ export class VendorSession {
   }
 
   changeRoot = (edit: (draft: RootDraft) => RootDraft): Promise<Outcome> => this.#engine.changeRoot(edit)
+  async changeNostr(): Promise<Outcome> {
+    await this.keys?.prepareNextNostr()
+    return this.#engine.changeNostr()
+  }
   delegate = (delegate: Delegate): Promise<Outcome> => this.#engine.delegate(delegate)
   undelegate = (product: string): Promise<Outcome> => this.#engine.undelegate(product)
   look = (link: SignLink): Promise<WaitingView | undefined> => this.#engine.look(link.vendor, link.id)
@@ -358,12 +353,17 @@ export class VendorSession {
   describe = (device: PartyKey, said: { name: string; group: string }): Promise<void> =>
     this.#engine.describe(device, said)
 
-  async prepareNext(): Promise<NextKeys> {
+  async prepareNext(...which: Parameters<BrowserKeys['prepareNext']>): Promise<NextKeys> {
     if (!this.keys) throw new AppError('closed', 'There are no keys here.')
-    return this.keys.prepareNext()
+    return this.keys.prepareNext(...which)
   }
   async dropNext(): Promise<void> {
-    await this.keys?.dropNext()
+    const { signing, waiting } = this
+    await this.keys?.dropNext(
+      (key) =>
+        (signing !== undefined && namesKey(signing.root, key)) ||
+        waiting.some(({ names }) => names.has(keyId(key))),
+    )
   }
 
   /** The name of an enrolled device, by its key. */

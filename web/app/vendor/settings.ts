@@ -14,7 +14,7 @@ const schema = v.object({
 /** First copies: to whom, how many; and the tab's own price, msat per MiB. */
 export type GiftPolicy = v.InferOutput<typeof schema>
 
-export const defaultGifts: GiftPolicy = { to: 'distributors', copies: 5, priceMsat: 1000 }
+const defaultGifts: GiftPolicy = { to: 'distributors', copies: 5, priceMsat: 1000 }
 
 export function loadGifts(): GiftPolicy {
   try {

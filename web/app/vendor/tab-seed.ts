@@ -6,6 +6,8 @@ export type TabSeed =
   | { tag: 'starting' }
   | {
       tag: 'seeding'
+      /** Unix ms. */
+      sinceMs: number
       fullCopies: number
       connected: number
       /** Peers that have proven their key: devices and distributors. */

@@ -4,17 +4,24 @@ import { openPlayAccount } from '../../edge/release/api.ts'
 import type { TextStore } from '../../edge/release/store.ts'
 import { connectNwc } from '../../edge/wallet/nwc.ts'
 import type { Wallet } from '../../edge/wallet/wallet.ts'
+import { keepPlay, keptPlay, moneyPlace, releasesPlay } from '../../edge/wallets/play.ts'
+import { tellWalletsChanged } from '../wallet/changed.ts'
+import { browserVault } from '../wallet/vault.ts'
 
-/** The connection, a secret, under the money that it is in: another relay's play money is another account. */
-const place = (money: Money): string => `wallet/${money.replace(/[^A-Za-z0-9]/g, '-')}`
-
-/** Only one tab opens the account: the others wait and read it. @throws ApiError, WalletError */
-export async function openVendorWallet(store: TextStore, money: Money): Promise<Wallet> {
+/**
+ * Only one tab opens the account: the others wait and read it. `vendor` tells those of one browser apart; `store` has
+ * the connections that earlier versions kept in clear. @throws ApiError, VaultError, WalletError
+ */
+export async function openVendorWallet(vendor: string, store: TextStore, money: Money): Promise<Wallet> {
+  const vault = await browserVault()
+  const [name, place] = [releasesPlay(vendor, money), moneyPlace(money)]
   const connection = await navigator.locks.request('satpatch/vendor-wallet', async () => {
-    const kept = await store.get(place(money))
+    const clear = { get: () => store.get(place), delete: () => store.delete(place) }
+    const kept = await keptPlay(vault, name, clear)
     if (kept !== undefined) return kept
     const account = await openPlayAccount(location.origin, { name: 'vendor' })
-    await store.put(place(money), account.connection)
+    await keepPlay(vault, name, account.connection)
+    tellWalletsChanged()
     return account.connection
   })
   return connectNwc(connection)

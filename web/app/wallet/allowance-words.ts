@@ -1,6 +1,6 @@
 /** An allowance in words, and the scale of its slider. */
 import type { AllowanceView, Flow } from '../../edge/allowance/api.ts'
-import { sats, when } from '../ui/format.ts'
+import { ago, sats, when } from '../ui/format.ts'
 
 const RENEWS = {
   never: '',
@@ -39,6 +39,19 @@ export function justNow(flows: readonly Flow[], nowMs: number): string | undefin
       sum += direction === 'out' ? -(amount + fees) : amount
   if (sum === 0) return undefined
   return sum > 0 ? `+${sats(sum)}` : `-${sats(-sum)}`
+}
+
+const FLOWS = { 'in-flight': 'on its way', unknown: 'unknown, kept back', failed: 'failed' } as const
+
+/** How one payment through an allowance stands, and why. */
+export function aboutFlow({ state, startedAtMs, endedAtMs, why, deadAtMs }: Flow, nowMs: number): string {
+  if (state === 'settled') return ago(endedAtMs ?? startedAtMs, nowMs)
+  const back =
+    deadAtMs !== undefined && deadAtMs > nowMs
+      ? `If it never got there, it comes back at ${when(deadAtMs, nowMs)}.`
+      : ''
+  const how = why === undefined || why === '' ? FLOWS[state] : `${FLOWS[state]}: ${why}`
+  return `${how} ${back}`.trim()
 }
 
 /** A slider's end and step in sats, round figures: the limit (msat) stands about half way, a hundred steps in all. */

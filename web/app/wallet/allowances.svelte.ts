@@ -32,6 +32,7 @@ class Allowances {
 
   #show(view: KeeperView): void {
     this.view = view
+    wallets.allowances = new Map(view.allowances.map(({ client, name }) => [client, name]))
     if (view.role !== 'starting')
       rememberRunning(view.allowances.some(({ home, state }) => home === 'here' && state !== 'revoked'))
   }

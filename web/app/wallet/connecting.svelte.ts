@@ -7,7 +7,7 @@ import { connectWallet, type Step } from '../../edge/wallets/connect.ts'
 import { words, type Words } from '../errors.ts'
 import { chooseFromMore } from './more-wallets.ts'
 import { needsLock, openWebLn, wallets, type Found } from './wallets.svelte.ts'
-import { connectionInWords, misplaced } from './words.ts'
+import { connectionInWords, isLocal, misplaced, wrongRelay } from './words.ts'
 
 export type ConnectState =
   | { tag: 'choosing' }
@@ -24,7 +24,7 @@ export class Connecting {
   state = $state.raw<ConnectState>({ tag: 'choosing' })
   readonly pasted = $derived(recognise(this.text))
   /** Why the text is not what is wanted; at once, before anything is sent. */
-  readonly fault = $derived(misplaced(this.pasted, 'connect'))
+  readonly fault = $derived(misplaced(this.pasted, 'connect') ?? this.#known ?? this.#relay)
   /** What the connection holds, in words. */
   readonly told = $derived(
     this.pasted.tag === 'connection'
@@ -33,8 +33,24 @@ export class Connecting {
   )
   #abort: AbortController | undefined
 
+  /** It leads back to this browser. */
+  get #known(): string | undefined {
+    if (this.pasted.tag !== 'connection') return undefined
+    const { client } = this.pasted
+    const own = wallets.allowances.get(client)
+    if (own !== undefined)
+      return `This is the code of your own allowance “${own}”: this browser gives it, so it is for somebody else, another browser or a device. To go one layer deeper, cut one from it.`
+    const name = wallets.nameOf(client)
+    return name === undefined ? undefined : `This wallet is here already, as “${name}”.`
+  }
+  get #relay(): string | undefined {
+    if (this.pasted.tag !== 'connection') return undefined
+    const { protocol, hostname } = location
+    return wrongRelay(this.pasted.connection, { secure: protocol === 'https:', local: isLocal(hostname) })
+  }
+
   async usePasted(): Promise<void> {
-    if (this.pasted.tag !== 'connection') return
+    if (this.pasted.tag !== 'connection' || this.fault !== undefined) return
     const { text } = this.pasted
     await this.#connect(() => connectNwc(text), 'pasted', text)
   }

@@ -51,3 +51,11 @@ test('columns are layers, no two stand in one place, and each thread begins at i
     expect(thread).toContain(` ${parent.y}C`)
   }
 })
+
+test('a long name ends before what was cut from it begins, however narrow the page', () => {
+  const long = list.map((one) => ({ ...one, name: `${one.name} of the house by the lake` }))
+  const { nodes } = arrange(ofWallet(long, 'w'), 288)
+  const [fleet, ring] = nodes.filter(({ one }) => one.id === 'fleet' || one.id === 'ring').toReversed()
+  expect(fleet?.name).toMatch(/^fleet .*…$/)
+  expect((fleet?.x ?? 0) + 16 + 7 * (fleet?.name.length ?? 0)).toBeLessThan((ring?.x ?? 0) - 7)
+})

@@ -1,7 +1,8 @@
 /** Where wallet and allowances stand in the picture of layers: columns by depth, a line for each that has none below. */
 import type { AllowanceView } from '../../edge/allowance/api.ts'
 
-export type Node = Readonly<{ one: AllowanceView; x: number; y: number; thread: string }>
+/** `name`: as much of it as there is room for. */
+export type Node = Readonly<{ one: AllowanceView; name: string; x: number; y: number; thread: string }>
 export type Picture = Readonly<{
   root: { x: number; y: number }
   nodes: readonly Node[]
@@ -16,7 +17,11 @@ const ROOT_R = 13
 const NODE_R = 10
 /** The last column leaves room for its names. */
 const NAMES = 150
-const LEAST_COLUMN = 84
+/** From a node to its name, and from that to the next node. */
+const BESIDE = 28
+/** A letter of a name, on average. */
+const LETTER = 7
+const LEAST_COLUMN = 128
 const MOST_COLUMN = 220
 
 /** `mine` has parents before children; `width` in px. */
@@ -30,7 +35,9 @@ export function arrange(mine: readonly AllowanceView[], width: number): Picture 
   function place(one: AllowanceView): number {
     const below = mine.filter((other) => other.source.id === one.id).map(place)
     const y = below.length > 0 ? mean(below) : TOP + LINE * line++
-    nodes.push({ one, x: ROOT_X + column * one.depth, y, thread: '' })
+    const letters = Math.floor(((below.length > 0 ? column : NAMES) - BESIDE) / LETTER)
+    const name = one.name.length > letters ? `${one.name.slice(0, letters - 1)}…` : one.name
+    nodes.push({ one, name, x: ROOT_X + column * one.depth, y, thread: '' })
     return y
   }
   const tops = mine.filter((one) => one.depth === 1).map(place)

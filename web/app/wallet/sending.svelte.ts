@@ -3,7 +3,7 @@ import { decodeInvoice, explainRefusal, prefixOf } from '../../core/money/bolt11
 import { msat, unitOf, type Money, type Msat } from '../../core/money/msat.ts'
 import { feeReserve, largestPayment } from '../../core/wallet/fees.ts'
 import { recognise, type Pasted } from '../../core/wallet/pasted.ts'
-import { askAddress, invoiceFrom } from '../../edge/wallet/lightning-address.ts'
+import { askAddress, askLnurl, invoiceFrom } from '../../edge/wallet/lightning-address.ts'
 import { WalletError } from '../../edge/wallet/wallet.ts'
 import { spendable } from '../../edge/wallets/watch.ts'
 import { words, type Words } from '../errors.ts'
@@ -20,13 +20,14 @@ export type SendState =
   /** It may have gone out: looked up, never paid anew. */
   | { tag: 'unknown'; message: string; bolt11: string }
 
-/** What will be paid. `bolt11` is absent for an address, which is asked when the amount is known. */
+/** What will be paid. `bolt11` is absent where `address`, or its `lnurl`, is asked for one when the amount is known. */
 type Target = Readonly<{
   bolt11?: string
   amount?: Msat
   description?: string
   expiresAtMs?: number
   address?: string
+  lnurl?: string
 }>
 type Read = Readonly<{ target?: Target; fault?: string }>
 
@@ -83,7 +84,7 @@ export class Sending {
     if (!target || amount === undefined || !wallet) return
     this.state = { tag: 'paying' }
     try {
-      const bolt11 = before.tag === 'unknown' ? before.bolt11 : await invoiceOf(target, amount)
+      const bolt11 = before.tag === 'unknown' ? before.bolt11 : await invoiceOf(target, amount, this.money)
       const own = target.bolt11 !== undefined && target.amount === undefined
       const result = await wallet.pay(bolt11, own ? { amount } : {})
       wallets.refresh(this.#row().id)
@@ -106,11 +107,8 @@ export class Sending {
 function readTarget(pasted: Pasted, money: Money): Read {
   const fault = misplaced(pasted, 'send')
   if (fault !== undefined) return { fault }
-  if (pasted.tag === 'lightning-address') {
-    if (money !== 'bitcoin')
-      return { fault: `A Lightning address takes bitcoin; this wallet holds ${unitOf(money)}.` }
-    return { target: { address: pasted.address } }
-  }
+  if (pasted.tag === 'lightning-address') return { target: { address: pasted.address } }
+  if (pasted.tag === 'lnurl') return { target: { address: new URL(pasted.url).host, lnurl: pasted.url } }
   if (pasted.tag !== 'invoice') return {}
   const decoded = decodeInvoice(pasted.bolt11, { prefix: prefixOf(money) })
   if (!decoded.ok) return { fault: explainRefusal(decoded.why) }
@@ -126,13 +124,13 @@ function readTarget(pasted: Pasted, money: Money): Read {
   }
 }
 
-async function invoiceOf(target: Target, amount: Msat): Promise<string> {
-  if (target.bolt11 !== undefined) return target.bolt11
-  const terms = await askAddress(target.address ?? '')
+async function invoiceOf({ bolt11, lnurl, address }: Target, amount: Msat, money: Money): Promise<string> {
+  if (bolt11 !== undefined) return bolt11
+  const terms = await (lnurl === undefined ? askAddress(address ?? '') : askLnurl(lnurl))
   if (amount < terms.least || amount > terms.most)
     throw new WalletError(
       'other',
       `${terms.address} takes ${sats(terms.least)} to ${sats(terms.most)} sats at a time. Change the amount.`,
     )
-  return invoiceFrom(terms, amount)
+  return invoiceFrom(terms, amount, money)
 }

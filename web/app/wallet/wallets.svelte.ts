@@ -6,10 +6,10 @@ import { liveCell, type Live } from '../../core/live.ts'
 import type { Money } from '../../core/money/msat.ts'
 import { fetchRelayConfig, type RelayConfig } from '../../edge/relay-config.ts'
 import { openPlayAccount } from '../../edge/release/api.ts'
-import { browserHome } from '../../edge/vault/home.ts'
 import { browserPasskeys } from '../../edge/vault/passkey.ts'
-import { openVault, type Opening, type Vault, type VaultState } from '../../edge/vault/vault.ts'
-import { connectNwc } from '../../edge/wallet/nwc.ts'
+import type { Opening, Vault, VaultState } from '../../edge/vault/vault.ts'
+import { publicKey } from '../../core/nostr/event.ts'
+import { connectNwc, parseConnection } from '../../edge/wallet/nwc.ts'
 import { connectWebLn, offeredWebLn } from '../../edge/wallet/webln.ts'
 import type { Wallet } from '../../edge/wallet/wallet.ts'
 import {
@@ -19,15 +19,19 @@ import {
   type KeptWallet,
   type Origin as KeptOrigin,
 } from '../../edge/wallets/kept.ts'
+import type { PlayPage } from '../../edge/wallets/play.ts'
 import { watchWallet, type WalletWatch, type WatchedWallet } from '../../edge/wallets/watch.ts'
 import { words, type Words } from '../errors.ts'
 import { status } from '../shell/status.svelte.ts'
+import { onWalletsChanged, tellWalletsChanged } from './changed.ts'
+import { browserVault } from './vault.ts'
 
 const CHOSEN = 'satpatch.wallet'
-const CHANNEL = 'satpatch-wallets'
+/** What the accounts are called that pages open for themselves. */
+const PAGE_NAMES: Readonly<Record<PlayPage, string>> = { seed: 'Seed page', releases: 'Releases page' }
 
-/** `session`: its provider lives as long as this page; it is not kept. */
-export type Origin = KeptOrigin | 'session'
+/** `session`: its provider lives as long as this page; it is not kept. A page's name: the page opened it for itself. */
+export type Origin = KeptOrigin | PlayPage | 'session'
 
 /** What of a wallet is shown. `locked`: its secret waits for the passphrase or passkey. */
 export type WalletRow = Readonly<
@@ -55,13 +59,14 @@ class Wallets {
   lock = $state.raw<VaultState>({ tag: 'unset' })
   passkeys = $state(false)
   config = $state.raw<RelayConfig>()
+  /** Names of the allowances of this browser, by client key; told by those, which this does not load. */
+  allowances = $state.raw<ReadonlyMap<string, string>>(new Map())
   #chosen = $state<string | undefined>(remembered())
 
   readonly #opened = new Map<string, Opened>()
   readonly #open = liveCell<ReadonlyMap<string, Opened>>(new Map())
   #vault: Vault | undefined
   #begun: Promise<void> | undefined
-  readonly #channel = typeof BroadcastChannel === 'undefined' ? undefined : new BroadcastChannel(CHANNEL)
 
   /** The wallets that are open, by id; for what runs beside the pages. */
   get open(): Live<ReadonlyMap<string, Readonly<{ name: string; wallet: Wallet }>>> {
@@ -92,16 +97,29 @@ class Wallets {
 
   async #begin(): Promise<void> {
     try {
-      this.#vault = await openVault(browserHome(), browserPasskeys)
+      this.#vault = await browserVault()
       this.#vault.state.subscribe((state) => (this.lock = state))
       void browserPasskeys.possible().then((possible) => (this.passkeys = possible))
-      this.#channel?.addEventListener('message', () => void this.#read())
+      onWalletsChanged(() => void this.#read())
       await this.#read()
+      // The first look at an empty page says what the relay offers.
+      if (this.rows.length === 0) await this.#askRelay()
       this.phase = { tag: 'ready' }
     } catch (error) {
       this.phase = { tag: 'failed', trouble: words(error) }
+      return
     }
-    await this.relay().catch(() => undefined)
+    if (!this.config) await this.#askRelay()
+  }
+
+  /** Which accounts of the Releases page are of this relay is known only then. */
+  async #askRelay(): Promise<void> {
+    try {
+      await this.relay()
+      await this.#read()
+    } catch {
+      // the page shows what it has
+    }
   }
 
   /** What the relay says of itself. @throws RelayConfigError */
@@ -134,13 +152,14 @@ class Wallets {
     }
     const id = crypto.randomUUID()
     const { name, origin, wallet, connection } = found
+    if (isPage(origin)) throw new Error('Pages keep their own accounts.')
     const secret = connection === undefined ? {} : { connection }
     const under = needsLock(found) ? 'lock' : 'browser'
     if (origin !== 'session')
       await keepWallet(this.vault, id, { name, origin, ...secret, addedAtMs: Date.now() }, under)
     this.#use(id, { name, origin, wallet, ...secret })
     this.choose(id)
-    this.#channel?.postMessage('changed')
+    tellWalletsChanged()
     return id
   }
 
@@ -154,7 +173,15 @@ class Wallets {
     await forgetWallet(this.vault, id)
     this.#end(id)
     this.rows = this.rows.filter((row) => row.id !== id)
-    this.#channel?.postMessage('changed')
+    tellWalletsChanged()
+  }
+  /** What the open wallet with this client key is called here. */
+  nameOf(client: string): string | undefined {
+    for (const { name, connection } of this.#opened.values()) {
+      const read = connection === undefined ? undefined : parseConnection(connection)
+      if (read?.ok && publicKey(read.connection.secret) === client) return name
+    }
+    return undefined
   }
   /** The connection string again, to be shown to its owner. */
   connection(id: string): string | undefined {
@@ -173,24 +200,32 @@ class Wallets {
   /** Forgets the key; wallets under it close. */
   async lockUp(): Promise<void> {
     this.vault.lock()
-    for (const { id, under } of await keptWallets(this.vault)) if (under === 'lock') this.#end(id)
+    for (const { id, under } of await keptWallets(this.vault, undefined)) if (under === 'lock') this.#end(id)
     await this.#read()
   }
 
   // --- opening what is kept
 
   async #read(): Promise<void> {
-    const kept = await keptWallets(this.vault)
-    for (const id of [...this.#opened.keys()]) if (!kept.some((one) => one.id === id)) this.#end(id)
-    this.rows = kept.map(
-      (one) => this.rows.find((row) => row.id === one.id && row.tag === 'open') ?? rowOf(one),
-    )
+    await this.vault.refresh()
+    const before = new Set(this.#opened.keys())
+    const kept = await keptWallets(this.vault, this.config?.money)
+    // What was opened while the vault was read is not in the list yet.
+    const stays = (id: string): boolean =>
+      !before.has(id) || this.#opened.get(id)?.origin === 'session' || kept.some((one) => one.id === id)
+    for (const id of [...this.#opened.keys()]) if (!stays(id)) this.#end(id)
+    const open = this.rows.filter(({ id, tag }) => tag === 'open' && this.#opened.has(id))
+    this.rows = inOrder([
+      ...kept.map((one) => open.find(({ id }) => id === one.id) ?? rowOf(one)),
+      ...open.filter(({ id }) => !kept.some((one) => one.id === id)),
+    ])
     await Promise.all(kept.map((one) => this.#openKept(one)))
   }
 
   async #openKept(kept: KeptWallet): Promise<void> {
-    if (kept.tag !== 'open' || this.#opened.has(kept.id)) return
-    const { id, name, origin, connection } = kept
+    if ((kept.tag !== 'open' && kept.tag !== 'page') || this.#opened.has(kept.id)) return
+    const { id, connection } = kept
+    const { name, origin } = shownAs(kept)
     try {
       const wallet = connection === undefined ? await openWebLn() : await connectNwc(connection)
       if (this.#opened.has(id)) return wallet.close()
@@ -210,7 +245,7 @@ class Wallets {
 
   #show(row: WalletRow): void {
     const known = this.rows.some(({ id }) => id === row.id)
-    this.rows = known ? this.rows.map((old) => (old.id === row.id ? row : old)) : [...this.rows, row]
+    this.rows = known ? this.rows.map((old) => (old.id === row.id ? row : old)) : inOrder([...this.rows, row])
     this.#tell()
   }
 
@@ -242,16 +277,23 @@ export async function openWebLn(): Promise<Wallet> {
   return connectWebLn(provider)
 }
 
+export const isPage = (origin: Origin): origin is PlayPage => origin in PAGE_NAMES
+
+/** Those that pages opened for themselves come last. */
+function inOrder(rows: readonly WalletRow[]): readonly WalletRow[] {
+  const last = (row: WalletRow): boolean => row.tag === 'open' && isPage(row.origin)
+  return [...rows.filter((row) => !last(row)), ...rows.filter(last)]
+}
+
+const shownAs = (kept: KeptWallet & { tag: 'open' | 'page' }): { name: string; origin: Origin } =>
+  kept.tag === 'open' ? kept : { name: PAGE_NAMES[kept.page], origin: kept.page }
+
 function rowOf(kept: KeptWallet): WalletRow {
   if (kept.tag === 'locked') return { id: kept.id, tag: 'locked' }
-  if (kept.tag === 'open')
-    return {
-      id: kept.id,
-      tag: 'open',
-      name: kept.name,
-      origin: kept.origin,
-      view: { connected: false, lines: [] },
-    }
+  if (kept.tag === 'open' || kept.tag === 'page') {
+    const { name, origin } = shownAs(kept)
+    return { id: kept.id, tag: 'open', name, origin, view: { connected: false, lines: [] } }
+  }
   const trouble = {
     what: 'What was kept of this wallet cannot be read.',
     todo: 'Forget it here and connect it again.',

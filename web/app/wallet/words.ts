@@ -1,6 +1,6 @@
 /** What a pasted text is, what a connection holds and what a wallet can do: in plain words, with what follows. */
 import { keyName } from '../ui/format.ts'
-import { unitOf } from '../../core/money/msat.ts'
+import { unitOf, type Money } from '../../core/money/msat.ts'
 import type { WalletConnection } from '../../core/wallet/connection.ts'
 import type { Pasted } from '../../core/wallet/pasted.ts'
 import type { WalletInfo } from '../../edge/wallet/wallet.ts'
@@ -10,7 +10,7 @@ export type Place = 'connect' | 'send' | 'store'
 
 const WANTED: Readonly<Record<Place, string>> = {
   connect: 'Copy the connection from your wallet; it starts with nostr+walletconnect://.',
-  send: 'Paste an invoice (it starts with ln) or a Lightning address.',
+  send: 'Paste an invoice (it starts with ln), a Lightning address or an LNURL for paying.',
   store: 'Ask the seller for the code of the shop; it starts with spstore1.',
 }
 
@@ -34,7 +34,22 @@ export function misplaced(pasted: Pasted, place: Place): string | undefined {
       if (place === 'send') return undefined
       return `This is a Lightning address: it can only be paid. To pay to it, use Send. ${WANTED[place]}`
     case 'lnurl':
-      return `This is an LNURL, which is not read here. ${WANTED[place]}`
+      if (place === 'send') return undefined
+      return `This is an LNURL: it opens no wallet. To pay to it, use Send. ${WANTED[place]}`
+    case 'lnurl-other':
+      return `This is an LNURL that is not for paying over https. ${WANTED[place]}`
+    case 'bolt12':
+      return `This is a BOLT 12 offer, which wallets cannot be asked to pay over Nostr Wallet Connect yet. ${WANTED[place]}`
+    case 'ecash':
+      return `This is ecash: it is money itself, so whoever has the text has the money. Redeem it in an ecash wallet. ${WANTED[place]}`
+    case 'lndhub':
+      return `This is an LNDhub login, an older way to open a wallet. Make a Nostr Wallet Connect string in that wallet. ${WANTED[place]}`
+    case 'node':
+      return `This is the address of a Lightning node, or the login to one. Put a Nostr Wallet Connect service on the node. ${WANTED[place]}`
+    case 'relay':
+      return `This is the address of a relay alone: it opens no wallet. ${WANTED[place]}`
+    case 'recovery-words':
+      return 'These look like the recovery words of a wallet. Nobody here needs them: paste them nowhere, and clear your clipboard.'
     case 'secret-key':
       return 'This is a secret Nostr key. Nobody here needs it: paste it nowhere, and clear your clipboard.'
     case 'public-key':
@@ -62,6 +77,23 @@ export function misplaced(pasted: Pasted, place: Place): string | undefined {
   }
 }
 
+/** Where the page itself came from. */
+export type Here = Readonly<{ secure: boolean; local: boolean }>
+
+/** Why nobody will be reached over the relays of a connection from here; said before anything is tried. */
+export function wrongRelay({ relays }: WalletConnection, here: Here): string | undefined {
+  const urls = relays.map((relay) => new URL(relay))
+  const away = here.local ? [] : urls.filter(({ hostname }) => isLocal(hostname))
+  if (away.length === urls.length)
+    return `Its relay is on the computer where it was made (${urls[0]?.host ?? ''}), and cannot be reached from here. Ask for a connection over a public relay.`
+  const open = urls.filter(({ protocol, hostname }) => protocol === 'ws:' && !isLocal(hostname))
+  if (here.secure && open.length === urls.length)
+    return `Its relay is reached without encryption (${urls[0]?.protocol ?? ''}//), which browsers refuse on this page. Ask for a connection over wss://.`
+  return undefined
+}
+export const isLocal = (hostname: string): boolean =>
+  hostname === 'localhost' || hostname.endsWith('.localhost') || /^(127\.|\[::1\])/.test(hostname)
+
 /** What is in a connection string, in words; the secret is named and never shown. */
 export function connectionInWords(connection: WalletConnection, client: string): readonly [string, string][] {
   const hosts = connection.relays.map((relay) => new URL(relay).host)
@@ -72,6 +104,15 @@ export function connectionInWords(connection: WalletConnection, client: string):
     ['Secret', 'yes: whoever has this string can use it'],
     ...(connection.lud16 === undefined ? [] : [['Can be paid at', connection.lud16] as [string, string]]),
   ]
+}
+
+/** What a person may expect of this money. */
+export function moneyInWords(money: Money): string {
+  if (money.startsWith('sandbox:'))
+    return "These are play sats from the relay's sandbox. They work like real ones and buy nothing outside it."
+  return money === 'bitcoin'
+    ? 'These are real sats, over Lightning: what is paid is gone, and what comes in can be spent anywhere.'
+    : 'These are test sats: they move over Lightning as real ones do, and are worth nothing.'
 }
 
 export type Ability = Readonly<{ yes: boolean; what: string; so: string }>
@@ -112,14 +153,19 @@ export function abilities({ features, money }: WalletInfo): readonly Ability[] {
             : 'Allowances can work while this page is closed.',
         )
       : say(false, 'Makes no connections from here', 'Allowances work while this page is open.'),
-    money === 'bitcoin'
-      ? say(true, 'Holds bitcoin', 'Real money: prices below one sat may be rounded up by its node.')
+    has('budget')
+      ? say(true, 'Tells its budget', 'You see what this connection may spend, and when that begins anew.')
+      : say(false, 'Tells no budget', 'If it has one, you meet it when a payment is refused.'),
+    money.startsWith('sandbox:')
+      ? say(
+          true,
+          'Holds play sats',
+          'Parts of a sat too, to a thousandth; they buy nothing outside this relay.',
+        )
       : say(
           true,
-          `Holds ${unitOf(money)}`,
-          money.startsWith('sandbox:')
-            ? 'Exact to a thousandth; they buy nothing outside this relay.'
-            : 'They are worth nothing.',
+          money === 'bitcoin' ? 'Holds real sats' : `Holds ${unitOf(money)}`,
+          `${money === 'bitcoin' ? '' : 'They are worth nothing. '}Lightning carries whole ones: a price below one sat may be rounded up.`,
         ),
   ]
 }

@@ -34,3 +34,6 @@ export function roleHere(signing: SigningView | undefined, ids: ReadonlySet<stri
     .map((one) => one.product)
   return { root: holds('root'), targets: holds('targets'), products }
 }
+
+/** What a dialog of the Keys page exchanges: the keys that sign, or the one that announces. */
+export type Replacing = 'keys' | 'nostr'
