@@ -8,6 +8,7 @@ export type StartErrorCode =
   | 'data-damaged'
   | 'tls-unreadable'
   | 'bad-setting'
+  | 'lightning'
 
 export class StartError extends Error {
   override readonly name = 'StartError'

@@ -21,13 +21,20 @@ import { createAddressBuckets } from './http/rate.ts'
 import { createStatic } from './http/static.ts'
 import { handoverRoutes } from './handover.ts'
 import { loadKeys } from './keys.ts'
+import { openLightning, type LndSettings } from './lightning.ts'
 import { openMirror } from './mirror/mirror.ts'
 import { serveConnection } from './nostr/connection.ts'
 import { createNostrCore, nostrLimits } from './nostr/relay.ts'
 import { openEventStore } from './nostr/store.ts'
 import { serveSockets } from './sockets.ts'
 import { createTracker } from './tracker.ts'
-import { createWalletService, type BeforePay, type WalletHealth } from './wallet/service.ts'
+import { OWNER_FILE } from './wallet/owner.ts'
+import {
+  createWalletService,
+  type BeforePay,
+  type WalletHealth,
+  type WalletService,
+} from './wallet/service.ts'
 
 export { StartError } from './errors.ts'
 
@@ -64,6 +71,8 @@ export type RelayOptions = Readonly<{
   feePpm?: number
   /** Makes the play money's payments wait. */
   beforePay?: BeforePay
+  /** A Lightning node behind the wallet service, instead of play money. */
+  lnd?: LndSettings
 }>
 
 export interface RunningRelay {
@@ -72,6 +81,8 @@ export interface RunningRelay {
   /** `<url>/vendor#admit=CODE`, a secret: while no vendor has been admitted, or when asked for. */
   readonly admissionLink?: string
   readonly relayKey: PartyKey
+  /** The node behind the wallet service, and the file with its owner's wallet connection. */
+  readonly lightning?: Readonly<{ alias: string; network: string; ownerFile: string }>
   /** A one-time link for a further vendor. */
   mintAdmissionLink(): Promise<string>
   stop(): Promise<void>
@@ -104,7 +115,9 @@ async function start(options: RelayOptions, undo: (() => void | Promise<void>)[]
   await loadSecp()
 
   const keys = await loadKeys(dataDir)
-  const money: Money = `sandbox:${keys.relayKey}`
+  const lightning = options.lnd && (await openLightning(options.lnd))
+  if (lightning) undo.push(() => lightning.node.close())
+  const money: Money = lightning?.status.money ?? `sandbox:${keys.relayKey}`
   const mirror = await orDamaged(dataDir, () =>
     openMirror({
       dataDir,
@@ -163,6 +176,7 @@ async function start(options: RelayOptions, undo: (() => void | Promise<void>)[]
       },
       nostrUrl: () => `${url().replace(/^http/, 'ws')}/nostr`,
       money,
+      ...(lightning && { lightning }),
       log,
       now: nowMs,
       ...(options.feePpm === undefined ? {} : { feePpm: options.feePpm }),
@@ -182,7 +196,7 @@ async function start(options: RelayOptions, undo: (() => void | Promise<void>)[]
       iceServers: [...options.iceServers],
       tuf: { snapshot: keys.snapshot.public, timestamp: keys.timestamp.public },
       openAccounts: {
-        grantMsat: msat(options.openAccounts.grantMsat),
+        grantMsat: msat(lightning ? 0 : options.openAccounts.grantMsat),
         perAddress: options.openAccounts.perAddress,
       },
     },
@@ -192,6 +206,7 @@ async function start(options: RelayOptions, undo: (() => void | Promise<void>)[]
     nowMs,
     parts: () => ({
       ledger: walletHealth(wallet.health()),
+      ...(lightning && { lightning: wallet.lightning()?.trouble ?? 'ok' }),
       nostr:
         nowMs() - storeFailedAtMs < HEALTH_MEMORY_MS
           ? 'a message could not be handled; the log says why'
@@ -205,10 +220,9 @@ async function start(options: RelayOptions, undo: (() => void | Promise<void>)[]
   const serve = createRouter(routes, pages(options.webDir ?? DEFAULT_WEB_DIR), onHttpError)
   const server = createNodeServer(serve, { tls, behindProxy, onError: onHttpError })
   const endSockets = serveSockets(server, behindProxy, {
-    nostr: (socket, address) =>
+    nostr: (socket, address, stream) =>
       serveConnection(socket, {
-        core: nostr,
-        nowMs,
+        ...{ core: nostr, nowMs, stream },
         mayStore: (bytes) => storedBytes.take(address, bytes),
         mayAccuse: () => accusations.take(address),
         onError: onNostrError,
@@ -220,6 +234,7 @@ async function start(options: RelayOptions, undo: (() => void | Promise<void>)[]
   localUrl = `${tls ? 'https' : 'http'}://${shownHost(options.host)}:${port}`
   undo.push(() => closeServer(server, endSockets))
 
+  const owner = lightning && endowOwner(wallet, options)
   const link = async (use: 'first' | 'further') => `${url()}/vendor#admit=${await mirror.admission.mint(use)}`
   const first = mirror.vendors().length === 0
   const admissionLink = first || options.admitFurther ? await link(first ? 'first' : 'further') : undefined
@@ -231,6 +246,7 @@ async function start(options: RelayOptions, undo: (() => void | Promise<void>)[]
     port,
     relayKey: keys.relayKey,
     ...(admissionLink === undefined ? {} : { admissionLink }),
+    ...(owner && { lightning: owner }),
     mintAdmissionLink: () => link('further'),
     stop: () =>
       (stopping ??= (async () => {
@@ -238,6 +254,19 @@ async function start(options: RelayOptions, undo: (() => void | Promise<void>)[]
         log.info({}, 'the relay has stopped')
       })()),
   }
+}
+
+/** Opens the owner's account; its connection names the port that this relay has now. @throws StartError */
+function endowOwner(wallet: WalletService, { dataDir, lnd }: RelayOptions): RunningRelay['lightning'] {
+  const totalMsat = lnd?.ownerMsat
+  const { alias = '', network = '' } = wallet.lightning() ?? {}
+  try {
+    wallet.endow(totalMsat)
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new StartError('lightning', `The owner's account cannot be set to that: ${why}.`, { cause })
+  }
+  return { alias, network, ownerFile: join(dataDir, OWNER_FILE) }
 }
 
 const HEALTH_MEMORY_MS = 60_000

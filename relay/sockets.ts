@@ -7,7 +7,7 @@ import { nostrLimits } from './nostr/relay.ts'
 import { trackerLimits } from './tracker.ts'
 
 export type SocketHandlers = Readonly<{
-  nostr: (socket: WebSocket, address: string) => void
+  nostr: (socket: WebSocket, address: string, raw: Duplex) => void
   tracker: (socket: WebSocket, request: IncomingMessage) => void
 }>
 
@@ -42,7 +42,7 @@ export function serveSockets(server: Server, behindProxy: boolean, handlers: Soc
     const upgrader = path === '/nostr' ? nostr : tracker
     upgrader.handleUpgrade(request, raw, head, (socket) => {
       count(socket, address)
-      if (path === '/nostr') handlers.nostr(socket, address)
+      if (path === '/nostr') handlers.nostr(socket, address, raw)
       else handlers.tracker(socket, request)
     })
   })

@@ -34,7 +34,7 @@ export function json(value: unknown, status = 200, headers: Record<string, strin
   return new Response(JSON.stringify(value), { status, headers: all })
 }
 
-export const errorResponse = ({ status, code, message }: HttpError): Response =>
+const errorResponse = ({ status, code, message }: HttpError): Response =>
   json({ error: { code, message } }, status)
 
 /** The whole body, at most `limit` bytes. */

@@ -34,7 +34,7 @@ type Kept = Readonly<{
 }>
 
 /** What a page may do. Scripts are our files only; connections go to any relay, tracker or mirror that a release names. */
-export function contentSecurityPolicy(inlineScriptHashes: readonly string[]): string {
+function contentSecurityPolicy(inlineScriptHashes: readonly string[]): string {
   const scripts = ["'self'", "'wasm-unsafe-eval'", ...inlineScriptHashes.map((hash) => `'sha256-${hash}'`)]
   return [
     "default-src 'none'",

@@ -8,7 +8,7 @@ import { sha256HexSchema } from '../../web/core/release/target.ts'
 import { readIfThere, writeAtomically } from '../files.ts'
 
 /** Unspent codes that are kept; the oldest goes when one more is made. */
-export const MAX_CODES = 32
+const MAX_CODES = 32
 
 const fileSchema = v.object({
   v: v.literal(1),

@@ -170,17 +170,25 @@ test('a product that was handed over is released by its own key alone, until it 
   await vendor.publish([await release('1.0')])
   const ci = newKeys()
   const { key: nostr } = ci.nostr
+  await vendor.delegate({ product: 'alarm', name: 'CI', key: ci.targetsKey, nostr })
   await vendor.delegate({ product: 'pump', name: 'CI', key: ci.targetsKey, nostr })
-  const machine = await tab(url, ci, (await device()).vendor)
+  // Found by what was handed over: no root names its keys.
+  const machine = await tab(url, ci)
   await machine.publish([await release('1.1')])
   const seen = await device()
   expect(seen.releases.map(({ version }) => version).toSorted()).toEqual(['1.0', '1.1'])
   expect(seen.ownReleases.map(({ version }) => version)).toEqual(['1.0'])
+  // Its own releases it may withdraw too, nobody else's.
+  const ofVersion = (version: string) => seen.releases.find((one) => one.version === version)?.path ?? ''
+  await machine.withdraw(ofVersion('1.1'))
+  expect((await device()).releases.map(({ version }) => version)).toEqual(['1.0'])
+  await expect(machine.withdraw(ofVersion('1.0'))).rejects.toMatchObject({ code: 'unknown-release' })
+  await machine.publish([await release('1.2')])
   const valve = await release('1.0')
   await expect(
     machine.publish([{ ...valve, form: { ...valve.form, product: 'valve' } }]),
   ).rejects.toMatchObject({ code: 'not-signer' })
   await vendor.undelegate('pump')
   expect((await device()).releases.map(({ version }) => version)).toEqual(['1.0'])
-  await expect(machine.publish([await release('1.2')])).rejects.toMatchObject({ code: 'refused' })
+  await expect(machine.publish([await release('1.3')])).rejects.toMatchObject({ code: 'refused' })
 })

@@ -18,7 +18,7 @@ import type { Signature } from '../../web/core/release/tuf.ts'
 import { readIfThere, removeTemporaries, writeAtomically } from '../files.ts'
 
 /** Kept for one vendor; the oldest goes when one more comes. */
-export const MAX_PROPOSALS = 32
+const MAX_PROPOSALS = 32
 
 export type Waiting = Readonly<{ id: Sha256Hex; needs: readonly Need[] }>
 

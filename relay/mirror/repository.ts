@@ -3,16 +3,15 @@
  * metadata is stored once it verifies as a client would verify it; snapshot and timestamp are the relay's.
  * timestamp.json is written last and decides what counts: files that it does not lead to are leftovers of a crash.
  */
-import { mkdir, readdir } from 'node:fs/promises'
+import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { equal, sha256Hex, type PartyKey, type VendorId } from '../../web/core/bytes.ts'
+import { equal, fromUtf8, sha256Hex, utf8, type PartyKey, type VendorId } from '../../web/core/bytes.ts'
 import { publishersOf, roleNamePattern } from '../../web/core/release/delegate.ts'
 import { voicesOf } from '../../web/core/release/people.ts'
 import {
   assess,
   filesWith,
   isComplete,
-  partsOf,
   standsUnder,
   type Files,
   type Proposal,
@@ -72,7 +71,19 @@ export interface VendorRepository {
   readonly freshUntilMs: number
 }
 
-type Deps = Readonly<{ dir: string; id: VendorId; signers: RelaySigners; nowMs: () => number }>
+type Write = typeof writeAtomically
+type Deps = Readonly<{
+  dir: string
+  id: VendorId
+  signers: RelaySigners
+  nowMs: () => number
+  /** For tests that cut the power at a write. */
+  write?: Write
+}>
+
+/** What is being put into force: written before the first of its files, gone after the last, taken up after a crash. */
+const UNDERWAY = 'underway.json'
+const underwaySchema = v.pipe(v.string(), v.parseJson(), v.record(v.string(), v.string()))
 
 const refused = ({ tag, text }: Refusal): HttpError =>
   new HttpError(422, `refused-${tag}`, `${text} Nothing was changed.`)
@@ -111,6 +122,7 @@ async function signList(
   versions: Versions,
   { targets, delegated = new Map() }: Listed,
   nowMs: number,
+  write: Write = writeAtomically,
 ): Promise<Uint8Array> {
   const { targetsVersion, snapshotVersion } = versions
   const files = [...delegated].map(
@@ -118,8 +130,8 @@ async function signList(
   )
   const signed = buildSnapshot({ version: snapshotVersion, nowMs, targetsVersion, targets, delegated: files })
   const snapshot = assemble(signed, [signers.snapshot.sign(signedBytes(signed))])
-  await writeAtomically(join(metadata, `${snapshotVersion}.snapshot.json`), snapshot)
-  return signTimestamp(metadata, signers, versions, snapshot, nowMs)
+  await write(join(metadata, `${snapshotVersion}.snapshot.json`), snapshot)
+  return signTimestamp(metadata, signers, versions, snapshot, nowMs, write)
 }
 
 async function signTimestamp(
@@ -128,19 +140,21 @@ async function signTimestamp(
   { snapshotVersion, timestampVersion }: Versions,
   snapshot: Uint8Array,
   nowMs: number,
+  write: Write = writeAtomically,
 ): Promise<Uint8Array> {
   const signed = buildTimestamp({ version: timestampVersion, nowMs, snapshotVersion, snapshot })
   const timestamp = assemble(signed, [signers.timestamp.sign(signedBytes(signed))])
-  await writeAtomically(join(metadata, 'timestamp.json'), timestamp)
+  await write(join(metadata, 'timestamp.json'), timestamp)
   return timestamp
 }
 
 /** Reads what is on disk. @throws when it is damaged; the message names the file. */
 export async function openRepository(deps: Deps): Promise<VendorRepository> {
-  const { id, signers, nowMs } = deps
+  const { id, signers, nowMs, write = writeAtomically } = deps
   const metadata = join(deps.dir, 'metadata')
   let state = await load(metadata, id)
   const proposals = await openProposals(join(deps.dir, 'proposals'))
+  const underway = join(deps.dir, UNDERWAY)
   let queue: Promise<unknown> = Promise.resolve()
 
   /** One change at a time: versions are counted, never guessed. */
@@ -158,42 +172,46 @@ export async function openRepository(deps: Deps): Promise<VendorRepository> {
       snapshotVersion: snapshotVersion + 1,
       timestampVersion: timestampVersion + 1,
     }
-    await signList(metadata, signers, versions, { targets: targets.bytes, delegated }, nowMs())
+    await signList(metadata, signers, versions, { targets: targets.bytes, delegated }, nowMs(), write)
     state = await load(metadata, id)
   }
 
-  /**
-   * Puts a complete proposal into force. Targets that stand under the root in force go first, others after the new
-   * root: so a client sees no moment at which what it fetches has too few signatures, unless the old keys are gone.
-   */
+  /** Puts a complete proposal into force, whole or not at all: what a crash interrupts, the next start ends. */
   async function publish(proposal: Proposal): Promise<void> {
     const files = filesWith(proposal)
-    for (const [role, { signed }] of partsOf(proposal))
-      if (role !== 'root')
-        await writeAtomically(
-          join(metadata, `${signed.version}.${role}.json`),
-          files[role] ?? new Uint8Array(),
-        )
-    const { root } = proposal
-    const reread = (role: string) => {
+    const texts = Object.entries(files).map(([role, bytes]) => [role, fromUtf8(bytes)])
+    await write(underway, JSON.stringify(Object.fromEntries(texts)), { mode: 0o600 })
+    await putInForce(files)
+    await rm(underway, { force: true })
+    await proposals.prune(state)
+  }
+
+  /**
+   * May be done again. Targets that stand under the root in force go first, others after the new root: so a client sees
+   * no moment at which what it fetches has too few signatures, unless the old keys are gone. A new root is shown once
+   * the state here has moved on with it (`read`).
+   */
+  async function putInForce(files: Files): Promise<void> {
+    const targetsIn = (role: string): Envelope<'targets'> => {
       const parsed = parseEnvelope('targets', files[role] ?? new Uint8Array())
       if (parsed.tag === 'refused') throw refused(parsed.refusal)
       return parsed.value
     }
-    const targets = proposal.targets ? reread('targets') : state.targets
-    const delegated = new Map([
-      ...state.delegated,
-      ...[...proposal.delegated.keys()].map((role) => [role, reread(role)] as const),
-    ])
-    const isListedFirst = root && proposal.targets && standsUnder(state.root, targets)
+    const roles = Object.keys(files).filter((role) => role !== 'root')
+    const fresh = new Map(roles.map((role) => [role, targetsIn(role)]))
+    for (const [role, { signed, bytes }] of fresh)
+      await write(join(metadata, `${signed.version}.${role}.json`), bytes)
+    const targets = fresh.get('targets') ?? state.targets
+    fresh.delete('targets')
+    const delegated = new Map([...state.delegated, ...fresh])
+    const { root: rootBytes } = files
+    if (rootBytes === undefined) return list(targets, delegated)
+    const root = readRoot(rootBytes)
+    if (root.tag === 'refused') throw refused(root.refusal)
+    const isListedFirst = files['targets'] !== undefined && standsUnder(state.root, targets)
     if (isListedFirst) await list(targets, delegated)
-    if (root)
-      await writeAtomically(
-        join(metadata, `${root.signed.version}.root.json`),
-        files['root'] ?? new Uint8Array(),
-      )
+    await write(join(metadata, `${root.value.signed.version}.root.json`), rootBytes)
     await (isListedFirst ? reload() : list(targets, delegated))
-    await proposals.prune(state)
   }
 
   const reload = async (): Promise<void> => {
@@ -237,8 +255,16 @@ export async function openRepository(deps: Deps): Promise<VendorRepository> {
     const snapshot = await readIfThere(join(metadata, `${versions.snapshotVersion}.snapshot.json`))
     if (!snapshot) throw new Error(`${metadata}: the snapshot is missing`)
     const next = { ...versions, timestampVersion: versions.timestampVersion + 1 }
-    await signTimestamp(metadata, signers, next, snapshot, now)
+    await signTimestamp(metadata, signers, next, snapshot, now, write)
     state = await load(metadata, id)
+  }
+
+  const interrupted = await readIfThere(underway)
+  if (interrupted) {
+    const texts = v.parse(underwaySchema, interrupted.toString('utf8'))
+    await putInForce(Object.fromEntries(Object.entries(texts).map(([role, text]) => [role, utf8(text)])))
+    await rm(underway, { force: true })
+    await proposals.prune(state)
   }
 
   return {
@@ -252,6 +278,7 @@ export async function openRepository(deps: Deps): Promise<VendorRepository> {
     async read(file) {
       if (file === 'timestamp.json') return state.timestamp
       const role = /^[1-9]\d{0,9}\.([^/]{1,64})\.json$/.exec(file)?.[1] ?? ''
+      if (role === 'root' && Number.parseInt(file, 10) > state.root.version) return undefined
       const isFile = ['root', 'targets', 'snapshot'].includes(role) || roleNamePattern.test(role)
       return isFile ? readIfThere(join(metadata, file)) : undefined
     },

@@ -1,5 +1,6 @@
 /** One client's WebSocket at the Nostr relay: NIP-01 messages, NIP-42 authentication, limits and back-pressure. */
 import { randomBytes } from 'node:crypto'
+import type { Writable } from 'node:stream'
 import * as v from 'valibot'
 import type { WebSocket } from 'ws'
 import { tagValue, verifyEvent, type NostrEvent } from '../../web/core/nostr/event.ts'
@@ -11,6 +12,8 @@ import { nostrLimits as limits, type NostrCore } from './relay.ts'
 export type ConnectionDeps = Readonly<{
   core: NostrCore
   nowMs: () => number
+  /** What the socket writes to. */
+  stream: Writable
   /** Charges the client's address for new stored bytes. */
   mayStore: (bytes: number) => boolean
   mayAccuse?: () => boolean
@@ -28,7 +31,7 @@ const filtersSchema = v.pipe(
 
 /** Serves `socket` until it closes. */
 export function serveConnection(socket: WebSocket, deps: ConnectionDeps): void {
-  const { core, nowMs } = deps
+  const { core, nowMs, stream } = deps
   const subscriptions = new Map<string, () => void>()
   const authenticated = new Set<string>()
   const challenge = randomBytes(16).toString('hex')
@@ -37,11 +40,23 @@ export function serveConnection(socket: WebSocket, deps: ConnectionDeps): void {
   const waiting: string[] = []
   let working = false
   let open = true
+  let corked = false
 
+  /** What is said in one turn of the event loop is one write: a write costs more than a frame. */
+  function cork(): void {
+    if (corked) return
+    corked = true
+    stream.cork()
+    setImmediate(() => {
+      corked = false
+      stream.uncork()
+    })
+  }
   function sendText(text: string): void {
     if (!open) return
     // A reader that does not read would otherwise fill our memory.
     if (socket.bufferedAmount + text.length > limits.unsentBytes) return socket.terminate()
+    cork()
     socket.send(text)
   }
   const send = (message: readonly unknown[]) => sendText(JSON.stringify(message))

@@ -5,14 +5,16 @@ import type { PartyKey } from '../../web/core/bytes.ts'
 import { tagValue, type NostrEvent, type SecretKey } from '../../web/core/nostr/event.ts'
 import { Nip47Refusal, requestSchema, type Method } from '../../web/core/wallet/nip47.ts'
 import { decryptFrom } from '../../web/edge/nostr/nip44.ts'
-import type { Batch } from './batch.ts'
+import type { After, Batch } from './batch.ts'
 import type { Connection, Encryption } from './connections.ts'
 import type { Database } from './database.ts'
 import { CHANGES, execute, isMethod, type Done, type MethodContext } from './methods.ts'
 import type { News } from './news.ts'
 import { replyFields, type Outbox, type Reply } from './outbox.ts'
-import type { Decided, Notice } from './payments.ts'
+import type { Decided, Notice, Outcome } from './payments.ts'
 import { perMinute, type Limits } from './limits.ts'
+import { NodeFirst, type Prepared } from './node-first.ts'
+import { NodeError } from './node.ts'
 
 /** A request made further than this from our clock is refused, so its id need not be remembered for ever. */
 export const REQUEST_WINDOW_MS = 60 * 60_000
@@ -38,6 +40,8 @@ export interface Answering {
   take(event: NostrEvent): void
   /** Writes the answers of those who waited for these payments; they are sent after the commit. */
   answerWaiting(decided: readonly Decided[]): Reply[]
+  /** Something that nobody asked for happened: written down in a transaction of its own, told after the commit. */
+  write(run: () => Outcome): void
 }
 
 type Refuse = (code: Nip47Refusal['code'], message: string) => void
@@ -45,7 +49,6 @@ type Request = Readonly<{
   id: string
   client: PartyKey
   encryption: Encryption
-  connection: Connection
   method: Method
   params: Record<string, unknown>
 }>
@@ -80,8 +83,7 @@ export function createAnswering(options: AnsweringOptions): Answering {
       outbox.reply({ id, client, encryption, response })
     }
     if (event.content.length > MAX_REQUEST_BYTES) return undefined
-    const connection = connections.find(client)
-    if (!connection) {
+    if (!connections.knows(client)) {
       if (strangers.take(at))
         refuse('UNAUTHORIZED', 'No wallet is connected to this key. Ask for a new connection.')
       return undefined
@@ -107,12 +109,13 @@ export function createAnswering(options: AnsweringOptions): Answering {
         'RATE_LIMITED',
         'Too many requests from this connection; nothing was done. Wait a few seconds.',
       )
-    if (!isMethod(method)) return no('NOT_IMPLEMENTED', `This wallet does not know ${method}.`)
-    return { id, client, encryption, connection, method, params }
+    if (!isMethod(method, context.backend))
+      return no('NOT_IMPLEMENTED', `This wallet does not know ${method}.`)
+    return { id, client, encryption, method, params }
   }
 
   /** A refusal is an answer; anything else is our fault, said without its details. */
-  const attempt = (method: string, run: () => Done): { done?: Done; response: string } => {
+  const attempt = (method: string, run: () => Done): { done?: Done; response: string; first?: NodeFirst } => {
     try {
       const done = db.transaction(run)
       return {
@@ -120,6 +123,7 @@ export function createAnswering(options: AnsweringOptions): Answering {
         response: done.answer.tag === 'result' ? say(method, { result: done.answer.result }) : '',
       }
     } catch (error) {
+      if (error instanceof NodeFirst) return { response: '', first: error }
       if (error instanceof Nip47Refusal)
         return { response: say(method, { error: { code: error.code, message: error.message } }) }
       onFailure(error)
@@ -129,75 +133,118 @@ export function createAnswering(options: AnsweringOptions): Answering {
   }
 
   const answerWaiting: Answering['answerWaiting'] = (decided) =>
-    decided.flatMap(({ paymentHash, preimage, fees }) => {
+    decided.flatMap(({ paymentHash, preimage, fees, why }) => {
       const waiting = db.all(
         'SELECT * FROM requests WHERE payment_hash = ? AND response IS NULL',
         paymentHash,
       )
       if (waiting.length === 0) return []
-      const message = 'The seller did not take the payment; the sats are back.'
-      const response = say(
-        'pay_invoice',
+      const message = why
+        ? `${why} The sats are back.`
+        : 'The seller did not take the payment; the sats are back.'
+      const said: Said =
         preimage === undefined
           ? { error: { code: 'PAYMENT_FAILED', message } }
-          : { result: { preimage, fees_paid: fees } },
-      )
-      db.run(
-        'UPDATE requests SET response = ? WHERE payment_hash = ? AND response IS NULL',
-        response,
-        paymentHash,
-      )
-      return waiting.map((row) => ({ ...replyFields(row), response }))
+          : { result: { preimage, fees_paid: fees } }
+      return waiting.map((row) => {
+        const response = say(String(row['method']), said)
+        db.run('UPDATE requests SET response = ? WHERE id = ?', response, String(row['id']))
+        return { ...replyFields(row), response }
+      })
     })
 
-  /** Inside the transaction; gives what is to be said when it is committed. */
-  const carryOut = (request: Request): (() => void) => {
+  /** Inside the transaction; gives what is to be said when it is committed. `prepared`: what the node did, or why not. */
+  const carryOut = (request: Request, prepared?: Prepared | Nip47Refusal): After => {
     const { id, client, encryption, method, params } = request
     const at = now()
     const own = (response: string): Reply => ({ id, client, encryption, response })
     // As it is now: it may have been changed by what stood before this in the batch.
-    const connection = connections.find(client) ?? request.connection
+    const connection = connections.find(client)
+    if (!connection) throw new Error('a connection has vanished')
     if (connection.encryption !== encryption) connections.noteEncryption(client, encryption)
-    const run = (): Done => execute(context, connection, method, params, at)
+    const run = (): Done => {
+      if (prepared instanceof Nip47Refusal) throw prepared
+      return execute(context, connection, { method, params }, at, prepared)
+    }
     if (!CHANGES.has(method)) {
       const { response } = attempt(method, run)
-      return () => outbox.reply(own(response))
+      return { answer: () => outbox.reply(own(response)) }
     }
     const seen = db.get('SELECT * FROM requests WHERE id = ?', id)
     if (seen) {
       const response = seen['response']
-      return () => {
-        if (typeof response === 'string') outbox.reply({ ...replyFields(seen), response })
-      }
+      if (typeof response !== 'string') return {}
+      return { answer: () => outbox.reply({ ...replyFields(seen), response }) }
     }
-    const { done, response } = attempt(method, run)
+    const { done, response, first } = attempt(method, run)
+    if (first) return { answer: () => void nodeFirst(request, first) }
     const waitsFor = done?.answer.tag === 'waiting' ? done.answer.paymentHash : null
     db.run(
       `INSERT INTO requests (id, client, method, encryption, payment_hash, response, at)
        VALUES (?, ?, ?, ?, ?, ?, ?)`,
       ...[id, client, method, encryption, waitsFor, waitsFor === null ? response : null, at],
     )
-    const replies = answerWaiting(done?.decided ?? [])
+    const decided = done?.decided ?? []
+    const replies = answerWaiting(decided)
     if (waitsFor === null) replies.push(own(response))
-    return () => {
-      for (const reply of replies) outbox.reply(reply)
-      for (const notice of done?.notices ?? []) tell(notice)
-      // A payment that is locked, or came back, changes what its payer has left.
-      for (const key of done?.changed ?? []) news.changed(key)
-      if (waitsFor !== null || (done?.decided.length ?? 0) > 0) spent(client)
+    const notices = done?.notices ?? []
+    const changed = done?.changed ?? []
+    // A payment that is locked, or came back, changes what its payer has left.
+    const spenders = waitsFor !== null || decided.length > 0 ? [client] : []
+    const isNews = notices.length + changed.length + spenders.length > 0
+    return {
+      answer() {
+        done?.afterwards?.()
+        for (const reply of replies) outbox.reply(reply)
+      },
+      ...(isNews && {
+        tell() {
+          tell(notices, spenders)
+          for (const key of changed) news.changed(key)
+        },
+      }),
     }
   }
-  const tell = ({ client, type, transaction }: Notice): void => {
-    for (const connection of connections.layers(client)) outbox.notify(connection, type, transaction)
-    spent(client)
+  /** Requests that the node works for: sent again meanwhile, they are the same. */
+  const atNode = new Set<string>()
+  const nodeFirst = async (request: Request, first: NodeFirst): Promise<void> => {
+    if (atNode.has(request.id)) return
+    atNode.add(request.id)
+    const prepared = await first.run().catch((error: unknown) => {
+      if (!(error instanceof NodeError)) onFailure(error)
+      return nodeRefusal(request.method, error)
+    })
+    batch.add(() => carryOut(request, prepared))
+    atNode.delete(request.id)
   }
-  /** Everything that this connection's money counts on. */
-  const spent = (client: string): void => {
-    for (const layer of connections.layers(client)) if (layer.source !== undefined) news.changed(layer.client)
+  /** Notices, and news to all that the money of those concerned counts on: each connection is looked up once. */
+  const tell = (notices: readonly Notice[], spenders: readonly string[]): void => {
+    const found = new Map<string, readonly Connection[]>()
+    for (const client of [...notices.map((notice) => notice.client), ...spenders])
+      if (!found.has(client)) found.set(client, connections.layers(client))
+    for (const { client, type, transaction } of notices)
+      for (const connection of found.get(client) ?? []) outbox.notify(connection, type, transaction)
+    for (const layer of [...found.values()].flat()) if (layer.source !== undefined) news.changed(layer.client)
   }
 
   return {
     answerWaiting,
+    write(run) {
+      batch.add(() => {
+        const { decided, notices } = run()
+        const replies = answerWaiting(decided)
+        return {
+          answer() {
+            for (const reply of replies) outbox.reply(reply)
+          },
+          tell: () =>
+            tell(
+              notices,
+              replies.map(({ client }) => client),
+            ),
+        }
+      })
+    },
     take(event) {
       const request = read(event, now())
       if (!request) return
@@ -206,6 +253,17 @@ export function createAnswering(options: AnsweringOptions): Answering {
       else start()
     },
   }
+}
+
+/** Why a request came to nothing at the node. Unless it refused, nobody knows whether it was done. */
+function nodeRefusal(method: Method, error: unknown): Nip47Refusal {
+  const words = error instanceof Error ? error.message : 'The Lightning node failed.'
+  if (error instanceof NodeError && error.code === 'refused')
+    return new Nip47Refusal(
+      method === 'pay_invoice' ? 'PAYMENT_FAILED' : 'OTHER',
+      `The Lightning node refused: ${words}`,
+    )
+  return new Nip47Refusal('INTERNAL', `${words} It may have been done or not: look it up, then try again.`)
 }
 
 function parseJson(text: string): unknown {

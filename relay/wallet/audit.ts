@@ -11,6 +11,8 @@ export type AuditReport = Readonly<{
   accounts: number
   movements: number
   grantedMsat: number
+  /** Sats of a Lightning node that the accounts have, locked ones included. */
+  ofNodeMsat: number
   lockedMsat: number
   feesMsat: number
 }>
@@ -46,7 +48,7 @@ export function audit(path: string): AuditReport {
       if (seq !== running.lines) wrong(`account ${account}: line ${running.lines} is numbered ${seq}`)
       if (balance !== running.balance)
         wrong(`account ${account}, line ${seq}: says ${balance}, the lines sum to ${running.balance}`)
-      if (running.balance < 0 && kinds.get(account) !== 'mint')
+      if (running.balance < 0 && !['mint', 'node'].includes(kinds.get(account) ?? ''))
         wrong(`account ${account}, line ${seq}: fell below zero (${running.balance})`)
       const both = perMovement.get(movement) ?? { sum: 0, lines: 0 }
       perMovement.set(movement, { sum: both.sum + amount, lines: both.lines + 1 })
@@ -80,7 +82,12 @@ export function audit(path: string): AuditReport {
     const charged = one("SELECT COALESCE(SUM(fees), 0) FROM payments WHERE state = 'settled'")
     if (feesMsat !== charged) wrong(`${feesMsat} msat of routing fees, settled payments say ${charged}`)
     const grantedMsat = -one("SELECT COALESCE(SUM(balance), 0) FROM accounts WHERE kind = 'mint'")
-    return { ok: problems.length === 0, problems, accounts, movements, grantedMsat, lockedMsat, feesMsat }
+    const ofNodeMsat = one(
+      "SELECT COALESCE(SUM(balance), 0) FROM accounts WHERE kind IN ('person', 'locked')",
+    )
+    checkMoney(one, wrong)
+    const told = { grantedMsat, ofNodeMsat: grantedMsat === 0 ? ofNodeMsat : 0, lockedMsat, feesMsat }
+    return { ok: problems.length === 0, problems, accounts, movements, ...told }
   } finally {
     db.close()
   }
@@ -118,6 +125,13 @@ export function checkSums(path: string): readonly string[] {
   }
 }
 
+/** Play sats and sats of a node never stand in one ledger. */
+function checkMoney(one: (sql: string) => number, wrong: Wrong): void {
+  const granted = one("SELECT COUNT(*) FROM movements WHERE kind = 'grant'")
+  const ofNode = one("SELECT COUNT(*) FROM movements WHERE kind IN ('fund', 'receive')")
+  if (granted > 0 && ofNode > 0) wrong('play money and the sats of a node stand in one ledger')
+}
+
 type Rows = <T>(sql: string) => Iterable<T>
 type Wrong = (problem: string) => void
 
@@ -126,7 +140,7 @@ function checkPayments(rows: Rows, wrong: Wrong): void {
   const moved = new Map<string, string[]>()
   type Moved = { reference: string; kind: string; account: string; amount: number }
   const inOrder = `SELECT m.reference, m.kind, l.account, l.amount FROM movements m JOIN lines l ON l.movement = m.id
-    WHERE m.kind IN ('pay', 'lock', 'settle', 'release') ORDER BY m.id, l.amount, l.account`
+    WHERE m.kind IN ('pay', 'lock', 'settle', 'release', 'receive') ORDER BY m.id, l.amount, l.account`
   for (const { reference, kind, account, amount } of rows<Moved>(inOrder)) {
     const list = moved.get(reference) ?? []
     list.push(`${kind} ${account} ${amount}`)
@@ -134,39 +148,68 @@ function checkPayments(rows: Rows, wrong: Wrong): void {
   }
   type Pair = {
     payment_hash: string
+    reference: string
+    route: string
     payer: string
     payee: string
     amount: number
     fees: number
+    reserve: number
     asked: number
     received: number | null
     paid: string
     state: string
     hold: number
     preimage: string | null
+    own_preimage: string | null
   }
-  const pairs = `SELECT p.payment_hash, p.account AS payer, i.account AS payee, p.amount, p.fees, i.amount AS asked,
-    i.received, p.state AS paid, i.state, i.hold, i.preimage
-    FROM payments p LEFT JOIN invoices i ON i.payment_hash = p.payment_hash`
+  const pairs = `SELECT p.payment_hash, COALESCE(p.reference, p.payment_hash) AS reference, p.route, p.account AS payer,
+    i.account AS payee, p.amount, p.fees, p.reserve, i.amount AS asked, i.received, p.state AS paid, i.state, i.hold,
+    i.preimage, p.preimage AS own_preimage
+    FROM payments p LEFT JOIN invoices i ON i.payment_hash = p.payment_hash AND p.route = 'books'`
   /** What a movement's lines must be: one account gives all, the others get their parts. */
   const legs = (kind: string, from: string, ...to: readonly (readonly [string, number])[]): string[] =>
     [[from, -to.reduce((sum, [, amount]) => sum + amount, 0)] as const, ...to]
       .filter(([, amount]) => amount !== 0)
       .toSorted(([a, x], [b, y]) => x - y || (a < b ? -1 : 1))
       .map(([account, amount]) => `${kind} ${account} ${amount}`)
-  for (const pair of rows<Pair>(pairs)) {
-    const { payment_hash: hash, payer, payee, amount, fees, asked, paid, state, hold } = pair
-    const expected = { pending: 'accepted', settled: 'settled', returned: 'cancelled' }[paid]
-    if (state !== expected) wrong(`payment ${hash} is ${paid}, its invoice ${state}`)
-    if ((asked !== 0 && amount !== asked) || amount !== pair.received)
-      wrong(`payment ${hash}: ${amount} paid for an invoice of ${asked} that received ${pair.received}`)
-    if (state === 'settled' && !pair.preimage) wrong(`invoice ${hash} settled without a preimage`)
+  /** Over the node: locked with the reserve, then out with the fee, or back. */
+  const outgoing = ({ payer, amount, fees, reserve, paid }: Pair): string[] => {
+    const steps = legs('lock', payer, ['locked', amount + reserve])
+    if (paid === 'pending') return steps
+    if (paid === 'settled') steps.push(...legs('settle', 'locked', ['node', amount], ['fees', fees]))
+    const back = paid === 'settled' ? reserve - fees : amount + reserve
+    return back === 0 ? steps : [...steps, ...legs('release', 'locked', [payer, back])]
+  }
+  const inTheBooks = ({ payer, payee, amount, fees, paid, hold }: Pair): string[] => {
     const steps = hold ? legs('lock', payer, ['locked', amount + fees]) : []
     if (paid === 'settled')
       steps.push(...legs(hold ? 'settle' : 'pay', hold ? 'locked' : payer, [payee, amount], ['fees', fees]))
     if (paid === 'returned') steps.push(...legs('release', 'locked', [payer, amount + fees]))
-    const found = moved.get(hash) ?? []
+    return steps
+  }
+  for (const pair of rows<Pair>(pairs)) {
+    const { payment_hash: hash, reference, route, amount, asked, paid, state } = pair
+    if (route === 'books') {
+      const expected = { pending: 'accepted', settled: 'settled', returned: 'cancelled' }[paid]
+      if (state !== expected) wrong(`payment ${hash} is ${paid}, its invoice ${state}`)
+      if ((asked !== 0 && amount !== asked) || amount !== pair.received)
+        wrong(`payment ${hash}: ${amount} paid for an invoice of ${asked} that received ${pair.received}`)
+      if (state === 'settled' && !pair.preimage) wrong(`invoice ${hash} settled without a preimage`)
+    } else if (paid === 'settled' && !pair.own_preimage) wrong(`payment ${hash} settled without a preimage`)
+    const steps = route === 'books' ? inTheBooks(pair) : outgoing(pair)
+    const found = moved.get(reference) ?? []
     if (found.join() !== steps.join()) wrong(`payment ${hash}: moved [${found}] instead of [${steps}]`)
+    moved.delete(reference)
+  }
+  type Received = { payment_hash: string; account: string; amount: number; received: number | null }
+  const fromOutside = `SELECT i.payment_hash, i.account, i.amount, i.received FROM invoices i WHERE i.state = 'settled'
+    AND NOT EXISTS (SELECT 1 FROM payments p WHERE p.payment_hash = i.payment_hash AND p.route = 'books')`
+  for (const { payment_hash: hash, account, amount, received } of rows<Received>(fromOutside)) {
+    if (received === null || received < amount) wrong(`invoice ${hash} of ${amount} settled with ${received}`)
+    const steps = legs('receive', 'node', [account, received ?? 0])
+    const found = moved.get(hash) ?? []
+    if (found.join() !== steps.join()) wrong(`invoice ${hash}: received [${found}] instead of [${steps}]`)
     moved.delete(hash)
   }
   for (const hash of moved.keys()) wrong(`money moved for a payment that does not exist: ${hash}`)

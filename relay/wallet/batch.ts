@@ -4,15 +4,17 @@
  */
 import type { Database } from './database.ts'
 
-/** `run` is inside the transaction; what it gives is called after the commit. */
-export type Work = () => () => void
+/** After the commit: the answers of the whole batch go first, since they are waited for; news is told a turn later. */
+export type After = Readonly<{ answer?: () => void; tell?: () => void }>
+/** Runs inside the transaction. */
+export type Work = () => After
 
 /** Pieces of work in one transaction: bounds how long the first waits for the last. */
 export const MAX_BATCH = 64
 
 export interface Batch {
   add(work: Work): void
-  /** Commits what waits. */
+  /** Commits what waits, and tells of it. */
   stop(): void
 }
 
@@ -26,9 +28,10 @@ export function createBatch(options: {
   const { db, onError, onCommit } = options
   const schedule = options.schedule ?? ((run: () => void) => void setImmediate(run))
   const waiting: Work[] = []
+  const untold: (() => void)[] = []
   let scheduled = false
 
-  const commit = (works: readonly Work[]): (() => void)[] =>
+  const commit = (works: readonly Work[]): After[] =>
     db.transaction(() =>
       works.flatMap((work) => {
         try {
@@ -45,12 +48,18 @@ export function createBatch(options: {
     if (waiting.length > 0) plan()
     if (works.length === 0) return
     try {
-      for (const run of commit(works)) afterwards(run)
+      const committed = commit(works)
+      for (const { answer } of committed) if (answer) afterwards(answer)
+      for (const { tell } of committed) if (tell) untold.push(tell)
+      if (untold.length > 0) schedule(tellAll)
       onCommit()
     } catch (error) {
       // Nothing of it was committed, nobody was told: clients ask again or look up.
       onError(error)
     }
+  }
+  const tellAll = (): void => {
+    for (const tell of untold.splice(0)) afterwards(tell)
   }
   const afterwards = (run: () => void): void => {
     try {
@@ -71,6 +80,7 @@ export function createBatch(options: {
     },
     stop() {
       while (waiting.length > 0) flush()
+      tellAll()
     },
   }
 }

@@ -40,6 +40,8 @@ export type Connection = Readonly<{
 
 /** Allowances of allowances: more layers are refused. */
 export const MAX_LAYERS = 32
+/** So long a connection that has ended may look up its own payments. */
+export const LOOKS_BACK_MS = 7 * 86_400_000
 export const MAX_CONNECTIONS_CUT = 10_000
 
 /** Few different sets are granted: each is read once. */
@@ -73,6 +75,8 @@ export const fromRow = (row: Row): Connection => ({
 })
 
 export interface Connections {
+  /** There is, or was, such a connection. */
+  knows(client: string): boolean
   find(client: string): Connection | undefined
   /** The connection and those whose budgets it also spends, nearest first; empty for an unknown client. */
   layers(client: string): readonly Connection[]
@@ -81,11 +85,19 @@ export interface Connections {
   /** Remembers how a client encrypts, so that notifications are sent in the form it reads. */
   noteEncryption(client: string, encryption: Encryption): void
   /** A connection with every permission, to an account of its own. */
-  open(options: { client: string; account: string; name: string; at: number }): void
+  open(options: {
+    client: string
+    account: string
+    name: string
+    methods?: readonly Method[]
+    at: number
+  }): void
   /** NIP-47 `create_connection`. Asked again with the same words it changes nothing. @throws Nip47Refusal */
   cut(parent: Connection, request: CreateConnection, at: number): void
   /** `starts`: something new begins, which a pause forbids. @throws Nip47Refusal also when one it was cut from stands still */
   checkAlive(connection: Connection, starts: boolean, at: number): void
+  /** It was revoked or ran out, and not long ago: it may still learn how its own payments ended. */
+  ended(connection: Connection, at: number): boolean
   /** Counts a payment against every layer. @throws Nip47Refusal QUOTA_EXCEEDED, nothing counted */
   spend(connection: Connection, amount: number, reference: string, at: number): void
   /** Takes back what `spend` counted at `spentAt`, where nothing was counted in a later period. */
@@ -96,6 +108,7 @@ export interface Connections {
   renew(connection: Connection, renewal: Renewal, at: number): void
   /** Counts what went to, or came back from, an isolated connection. */
   give(child: Connection, amount: number, at: number): void
+  /** What it may spend in this period, every layer considered; `undefined` without any limit. */
   budget(
     connection: Connection,
     at: number,
@@ -270,6 +283,7 @@ export function createConnections(ledger: Ledger): Connections {
   }
 
   return {
+    knows: (client) => db.get('SELECT 1 FROM connections WHERE client = ?', client) !== undefined,
     find,
     lineage,
     used: usedNow,
@@ -280,13 +294,18 @@ export function createConnections(ledger: Ledger): Connections {
     },
     noteEncryption: (client, encryption) =>
       db.run('UPDATE connections SET encryption = ? WHERE client = ?', encryption, client),
-    open: ({ client, account, name, at }) =>
+    open: ({ client, account, name, methods = METHODS, at }) =>
       insert({
-        ...{ client, account, name, at, parent: null, isolated: true, methods: METHODS },
+        ...{ client, account, name, at, parent: null, isolated: true, methods },
         ...{ budget: null, renewal: 'never', expiresAt: null, request: '' },
       }),
     cut,
     checkAlive,
+    ended: (connection, at) =>
+      lineage(connection).some(({ expiresAtMs = Infinity, revokedAtMs = Infinity }) => {
+        const end = Math.min(expiresAtMs, revokedAtMs)
+        return end <= at && at - end < LOOKS_BACK_MS
+      }),
     spend,
     unspend: (client, amount, reference, spentAt) => {
       const connection = find(client)
@@ -307,11 +326,14 @@ export function createConnections(ledger: Ledger): Connections {
       if (renewed && used > 0) count(renewed, used, 'renewal', at)
     },
     budget: (connection, at) => {
-      if (connection.budgetMsat === undefined) return undefined
+      const left = layersOf(connection).map((layer) => (layer.budgetMsat ?? Infinity) - usedNow(layer, at))
+      const least = Math.max(0, Math.min(...left))
+      if (least === Infinity) return undefined
       const renewsAtMs = renewsAt(connection.renewal, at)
+      const usedMsat = usedNow(connection, at)
       return {
-        usedMsat: usedNow(connection, at),
-        totalMsat: connection.budgetMsat,
+        usedMsat,
+        totalMsat: Math.min(connection.budgetMsat ?? Infinity, usedMsat + least),
         ...(renewsAtMs !== undefined && { renewsAtMs }),
       }
     },

@@ -11,6 +11,7 @@ import { serveConnection } from '../nostr/connection.ts'
 import { createNostrCore, type NostrCore } from '../nostr/relay.ts'
 import { openEventStore } from '../nostr/store.ts'
 import type { Limits } from './limits.ts'
+import type { LightningNode, NodeStatus } from './node.ts'
 import { createWalletService, type WalletLog, type WalletService } from './service.ts'
 
 export const silent: WalletLog = {
@@ -39,6 +40,7 @@ export async function startService(
     log?: WalletLog
     feePpm?: number
     limits?: Limits
+    lightning?: { node: LightningNode; status: NodeStatus }
     schedule?: (run: () => void) => void
   } = {},
 ): Promise<TestService> {
@@ -53,8 +55,8 @@ export async function startService(
   const core = createNostrCore({ store, nowMs: now, onError: fail })
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
   await new Promise((resolve) => server.once('listening', resolve))
-  server.on('connection', (socket) =>
-    serveConnection(socket, { core, nowMs: now, mayStore: () => true, onError: fail }),
+  server.on('connection', (socket, { socket: stream }) =>
+    serveConnection(socket, { core, nowMs: now, stream, mayStore: () => true, onError: fail }),
   )
   const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`
   const wallet = createWalletService({
@@ -70,6 +72,7 @@ export async function startService(
     ...(options.holdLimitMs !== undefined && { holdLimitMs: options.holdLimitMs }),
     ...(options.feePpm !== undefined && { feePpm: options.feePpm }),
     ...(options.limits && { limits: options.limits }),
+    ...(options.lightning && { lightning: options.lightning }),
   })
   return {
     ...{ wallet, core, url, dataDir, now },

@@ -61,7 +61,7 @@ function bench(feePpm = 0) {
     const connection = connections.find(client)
     if (!connection) throw new Error('no such client')
     try {
-      const done = ledger.db.transaction(() => execute(context, connection, method, params, at))
+      const done = ledger.db.transaction(() => execute(context, connection, { method, params }, at))
       return done.answer.tag === 'result'
         ? (done.answer.result as Record<string, unknown>)
         : { waiting: true }
@@ -312,7 +312,7 @@ describe('the ledger', () => {
     const { ledger, path } = bench()
     ledger.db.run("UPDATE meta SET value = '99'")
     ledger.close()
-    expect(() => openLedger(path)).toThrow(/format 99, this program reads 2/)
+    expect(() => openLedger(path)).toThrow(/format 99, this program reads 3/)
   })
 })
 

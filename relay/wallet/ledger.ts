@@ -13,11 +13,13 @@ import { MIGRATIONS, SCHEMA, SCHEMA_VERSION } from './schema.ts'
 export const MINT = 'mint'
 /** What unsettled holds hold. */
 export const LOCKED = 'locked'
-
-/** Routing fees. */
+/** Routing fees; over a real node, what the network took. */
 export const FEES = 'fees'
+/** The Lightning node: minus what the accounts have of its sats. */
+export const NODE = 'node'
 
-export type MovementKind = 'grant' | 'isolate' | 'return' | 'pay' | 'lock' | 'settle' | 'release'
+export type MovementKind =
+  'grant' | 'fund' | 'isolate' | 'return' | 'pay' | 'lock' | 'settle' | 'release' | 'receive'
 
 export interface Ledger {
   readonly db: Database
@@ -41,8 +43,11 @@ export interface Ledger {
   close(): void
 }
 
-/** Opens the ledger at `path`, making it if it is not there. */
-export function openLedger(path: string): Ledger {
+/**
+ * Opens the ledger at `path`, making it if it is not there. A ledger is of one kind of money for ever: `owner` names it.
+ * @throws Error for a ledger of a newer program, or of another owner
+ */
+export function openLedger(path: string, owner = ''): Ledger {
   const db = openDatabase(path)
   const version = db.transaction(() => migrate(db))
   if (version !== SCHEMA_VERSION) {
@@ -50,6 +55,14 @@ export function openLedger(path: string): Ledger {
     throw new Error(
       `The wallet's ledger ${path} has format ${version}, this program reads ${SCHEMA_VERSION}. ` +
         'Start the version that wrote it; nothing has been changed.',
+    )
+  }
+  const owned = db.get('SELECT value FROM meta WHERE name = ?', 'owner')
+  if (owned === undefined) db.run('INSERT INTO meta (name, value) VALUES (?, ?)', 'owner', owner)
+  else if (owned['value'] !== owner) {
+    db.close()
+    throw new Error(
+      `The ledger ${path} is of the Lightning node ${String(owned['value'])}, not of ${owner}. Give that node's address, or another data directory; nothing has been changed.`,
     )
   }
   for (const side of [`${path}-wal`, `${path}-shm`]) if (existsSync(side)) chmodSync(side, 0o600)
@@ -77,14 +90,15 @@ export function openLedger(path: string): Ledger {
   open(MINT, 'mint', 'where play money comes from', null, 0)
   open(LOCKED, 'locked', 'locked by unsettled holds', null, 0)
   open(FEES, 'fees', 'routing fees', null, 0)
+  open(NODE, 'node', 'the Lightning node', null, 0)
 
   const move: Ledger['move'] = ({ kind, reference, from, to, amount, fee = 0, at }) =>
-    db.transaction(() => {
+    db.within(() => {
       const total = amount + fee
       if (!Number.isSafeInteger(total) || amount <= 0 || fee < 0)
         throw new Error(`not an amount to move: ${amount} and ${fee}`)
       const has = balance(from)
-      if (from !== MINT && has < total) {
+      if (from !== MINT && from !== NODE && has < total) {
         const fees = fee > 0 ? ` (${fee / 1000} of it for routing)` : ''
         throw new Nip47Refusal(
           'INSUFFICIENT_BALANCE',

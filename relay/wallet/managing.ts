@@ -40,10 +40,12 @@ export function createManaging({
   ledger,
   connections,
   feePpm,
+  baseFees = 0,
 }: {
   ledger: Ledger
   connections: Connections
   feePpm: number
+  baseFees?: number
 }): Managing {
   const { db } = ledger
 
@@ -86,7 +88,7 @@ export function createManaging({
       used_budget: connections.used(connection, at),
       locked: locked(connection),
       balance: isolated ? balance : undefined,
-      available: largestPayment(Math.max(0, spendable), feePpm),
+      available: largestPayment(Math.max(0, spendable), feePpm, baseFees),
       budget_renewal: renewal,
       renews_at: renews === undefined ? undefined : renews / 1000,
       expires_at: connection.expiresAtMs === undefined ? undefined : connection.expiresAtMs / 1000,

@@ -2,19 +2,22 @@
  * The wallet's tables. SQLite and PostgreSQL both take this text. Amounts are msat, times Unix milliseconds.
  * Balances, sequence numbers and `used` are running values, written with the line that changes them.
  */
-export const SCHEMA_VERSION = 2
+export const SCHEMA_VERSION = 3
+
+const ACCOUNTS = `CREATE TABLE IF NOT EXISTS accounts (
+  id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, parent TEXT,
+  balance BIGINT NOT NULL, lines BIGINT NOT NULL, created_at BIGINT NOT NULL, closed BIGINT NOT NULL DEFAULT 0,
+  CHECK (balance >= 0 OR kind = 'mint' OR kind = 'node'));`
 
 export const SCHEMA = `
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 -- kind: person | mint (where play money comes from: negative by design) | locked (what unsettled holds hold)
--- | fees (routing fees), closed: what comes in goes on to the parent
-CREATE TABLE IF NOT EXISTS accounts (
-  id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, parent TEXT,
-  balance BIGINT NOT NULL, lines BIGINT NOT NULL, created_at BIGINT NOT NULL, closed BIGINT NOT NULL DEFAULT 0,
-  CHECK (balance >= 0 OR kind = 'mint'));
+-- | fees (routing fees) | node (what is the Lightning node's: minus what the accounts have of it),
+-- closed: what comes in goes on to the parent
+${ACCOUNTS}
 
--- kind: grant | isolate | return | pay | lock | settle | release, reference: payment hash or account
+-- kind: grant | fund | isolate | return | pay | lock | settle | release | receive, reference: payment or account
 CREATE TABLE IF NOT EXISTS movements (
   id BIGINT PRIMARY KEY, kind TEXT NOT NULL, reference TEXT NOT NULL, at BIGINT NOT NULL);
 
@@ -36,22 +39,32 @@ CREATE TABLE IF NOT EXISTS spends (
   client TEXT NOT NULL, seq BIGINT NOT NULL, reference TEXT NOT NULL, amount BIGINT NOT NULL,
   period_start BIGINT NOT NULL, used BIGINT NOT NULL, PRIMARY KEY (client, seq));
 
--- state: open | accepted | settled | cancelled, amount 0: the payer chooses, received says what was locked or paid
+-- state: open | accepted | settled | cancelled, amount 0: the payer chooses, received says what was locked or paid,
+-- node: 1 while the Lightning node may still take a payment of it, 2 when it no longer will, 0 where it never had it
 CREATE TABLE IF NOT EXISTS invoices (
   payment_hash TEXT PRIMARY KEY, account TEXT NOT NULL, client TEXT NOT NULL, bolt11 TEXT NOT NULL, amount BIGINT NOT NULL,
   description TEXT NOT NULL, description_hash TEXT, preimage TEXT, hold BIGINT NOT NULL, state TEXT NOT NULL,
-  created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, settled_at BIGINT, settle_by BIGINT, received BIGINT);
+  created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, settled_at BIGINT, settle_by BIGINT, received BIGINT,
+  node BIGINT NOT NULL DEFAULT 0, metadata TEXT);
 CREATE INDEX IF NOT EXISTS invoices_account ON invoices (account, created_at);
+CREATE INDEX IF NOT EXISTS invoices_client ON invoices (client, created_at);
 CREATE INDEX IF NOT EXISTS invoices_settled ON invoices (account, created_at) WHERE state = 'settled';
 CREATE INDEX IF NOT EXISTS invoices_held ON invoices (settle_by) WHERE state = 'accepted';
+CREATE INDEX IF NOT EXISTS invoices_at_node ON invoices (expires_at) WHERE node = 1;
 
--- state: pending | settled | returned, fees: charged on top of the amount, locked with it
+-- state: pending | settled | returned, fees: charged on top of the amount, while pending: what is locked for them
+-- Through the Lightning node (route = 'node', else 'books'): what was locked for fees is reserve, the
+-- payment's movements bear its reference, and one that failed and is tried again goes on as HASH/1, HASH/2, ...
 CREATE TABLE IF NOT EXISTS payments (
   payment_hash TEXT PRIMARY KEY, account TEXT NOT NULL, client TEXT NOT NULL, amount BIGINT NOT NULL,
-  fees BIGINT NOT NULL, state TEXT NOT NULL, created_at BIGINT NOT NULL, settled_at BIGINT);
+  fees BIGINT NOT NULL, state TEXT NOT NULL, created_at BIGINT NOT NULL, settled_at BIGINT,
+  route TEXT NOT NULL DEFAULT 'books', reserve BIGINT NOT NULL DEFAULT 0, reference TEXT, target TEXT, description TEXT,
+  expires_at BIGINT, preimage TEXT, why TEXT, metadata TEXT);
 CREATE INDEX IF NOT EXISTS payments_account ON payments (account, created_at);
+CREATE INDEX IF NOT EXISTS payments_client ON payments (client, created_at);
 CREATE INDEX IF NOT EXISTS payments_settled ON payments (account, created_at) WHERE state = 'settled';
 CREATE INDEX IF NOT EXISTS payments_pending ON payments (account) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS payments_in_flight ON payments (created_at) WHERE state = 'pending' AND route = 'node';
 
 -- requests that changed something, each executed once, response is null while a hold decides
 CREATE TABLE IF NOT EXISTS requests (
@@ -75,5 +88,21 @@ export const MIGRATIONS: Readonly<Record<number, readonly string[]>> = {
     `UPDATE connections SET given = (SELECT COALESCE(SUM(amount), 0) FROM lines JOIN movements ON movements.id = movement
        WHERE kind = 'isolate' AND lines.account = connections.account AND amount > 0)
      WHERE isolated = 1 AND parent IS NOT NULL`,
+  ],
+  // A check cannot be changed, so the table is made anew.
+  2: [
+    'ALTER TABLE accounts RENAME TO accounts_2',
+    ACCOUNTS,
+    `INSERT INTO accounts (id, kind, name, parent, balance, lines, created_at, closed)
+     SELECT id, kind, name, parent, balance, lines, created_at, closed FROM accounts_2`,
+    'DROP TABLE accounts_2',
+    'ALTER TABLE invoices ADD COLUMN node BIGINT NOT NULL DEFAULT 0',
+    'ALTER TABLE invoices ADD COLUMN metadata TEXT',
+    "ALTER TABLE payments ADD COLUMN route TEXT NOT NULL DEFAULT 'books'",
+    'ALTER TABLE payments ADD COLUMN reserve BIGINT NOT NULL DEFAULT 0',
+    ...['reference', 'target', 'description', 'preimage', 'why', 'metadata'].map(
+      (column) => `ALTER TABLE payments ADD COLUMN ${column} TEXT`,
+    ),
+    'ALTER TABLE payments ADD COLUMN expires_at BIGINT',
   ],
 }

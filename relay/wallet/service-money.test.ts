@@ -4,8 +4,10 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { fromHex, sha256Hex } from '../../web/core/bytes.ts'
+import { LOOKS_BACK_MS } from './connections.ts'
 import { startService } from './harness.ts'
 import { createLimits } from './limits.ts'
+import { rawClient, type RawClient } from './raw-client.ts'
 import { balanceOf, begin, directories, invoiceOf, open } from './test-services.ts'
 
 const holdHash = sha256Hex(fromHex('0a'.repeat(32)))
@@ -69,6 +71,32 @@ test('routing fees are charged, told, counted, and given back with a cancelled h
   payee.ask('cancel_hold_invoice', { payment_hash: holdHash })
   expect(balanceOf(payer)).toBe(10_000 - 1061)
   expect(service.wallet.audit()).toMatchObject({ problems: [], feesMsat: 11 })
+})
+
+test('who was revoked may look up its own payments for a week, and sees nothing else of the wallet', async () => {
+  const service = await begin()
+  const [owner, payee] = [await open(service), await open(service, 0)]
+  const allowance = rawClient(service, new Uint8Array(32).fill(7))
+  const methods = ['pay_invoice', 'lookup_invoice', 'list_transactions']
+  owner.ask('create_connection', { pubkey: allowance.key, name: 'pi', request_methods: methods })
+  const hashPaidBy = (client: RawClient): unknown => {
+    const made = payee.ask('make_invoice', { amount: 1000 }).result ?? {}
+    expect(client.ask('pay_invoice', { invoice: made['invoice'] }).error).toBeNull()
+    return made['payment_hash']
+  }
+  const [own, others] = [hashPaidBy(allowance), hashPaidBy(owner)]
+  owner.ask('delete_connection', { pubkey: allowance.key })
+
+  const lookUp = (payment_hash: unknown) => allowance.ask('lookup_invoice', { payment_hash })
+  expect(lookUp(own).result).toMatchObject({ state: 'settled', payment_hash: own })
+  expect(lookUp(others).error?.code).toBe('NOT_FOUND')
+  // Looking back is for what it asks for by hash.
+  expect(allowance.ask('list_transactions').error).toMatchObject({
+    code: 'UNAUTHORIZED',
+    message: expect.stringContaining('revoked') as string,
+  })
+  service.advance(LOOKS_BACK_MS)
+  expect(lookUp(own).error?.code).toBe('UNAUTHORIZED')
 })
 
 test('what comes in one turn is one commit: a request that fails leaves the others', async () => {

@@ -160,6 +160,42 @@ describe('NIP-47', () => {
     })
   })
 
+  test('a connection with a budget sees what is left of it and what passed it, not the account it spends from', async () => {
+    const service = await begin()
+    const [owner, shop] = [await open(service), await open(service, 0)]
+    const holder = (byte: number) => rawClient(service, new Uint8Array(32).fill(byte))
+    const [child, below] = [holder(5), holder(6)]
+    const request_methods = [
+      'pay_invoice',
+      'make_invoice',
+      'get_balance',
+      'list_transactions',
+      'create_connection',
+    ]
+    owner.ask('create_connection', { pubkey: child.key, name: 'kitchen', request_methods, max_amount: 1000 })
+    child.ask('create_connection', { pubkey: below.key, name: 'drawer', request_methods, max_amount: 700 })
+    const listed = (of: typeof owner): unknown =>
+      (of.ask('list_transactions', { unpaid: true }).result?.['transactions'] as { amount: number }[]).map(
+        ({ amount }) => amount,
+      )
+    const pay = (from: typeof owner, amount: number): void => {
+      service.advance(1000)
+      expect(from.ask('pay_invoice', { invoice: invoiceOf(shop, amount) }).error).toBeNull()
+    }
+    pay(owner, 50)
+    pay(child, 400)
+    pay(below, 70)
+    service.advance(1000)
+    invoiceOf(child, 8)
+    expect([owner, child, below].map(balanceOf)).toEqual([9480, 530, 530])
+    expect([owner, child, below].map(listed)).toEqual([[8, 70, 400, 50], [8, 70, 400], [70]])
+    // Where the account has less than the budget, that is all there is.
+    pay(owner, 9000)
+    expect([owner, child, below].map(balanceOf)).toEqual([480, 480, 480])
+    owner.ask('update_connection', { pubkey: child.key, max_amount: 100 })
+    expect([owner, child, below].map(balanceOf)).toEqual([480, 0, 0])
+  })
+
   test('list_transactions: newest first, by side, by time, unpaid on request, never too long for a message', async () => {
     const service = await begin()
     const [client, other] = [await open(service), await open(service)]

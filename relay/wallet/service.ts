@@ -1,5 +1,6 @@
 /**
- * The relay's wallet service (NIP-47): play money with real invoices, holds and budgets, for any NWC client. A request
+ * The relay's wallet service (NIP-47): play money with real invoices, holds and budgets, for any NWC client, or accounts
+ * with sats of a Lightning node. A request
  * and what it changes are one database transaction, so it happens once however often it is sent or the process dies.
  * An answer is sent when its transaction is on the disk (WAL, fsync at each commit), never before.
  */
@@ -11,17 +12,23 @@ import type { Money } from '../../web/core/money/msat.ts'
 import { publicKey, type NostrEvent, type SecretKey } from '../../web/core/nostr/event.ts'
 import * as kinds from '../../web/core/nostr/kinds.ts'
 import { composeConnection } from '../../web/core/wallet/connection.ts'
-import { METHODS, NOTIFICATIONS } from '../../web/core/wallet/nip47.ts'
+import { NOTIFICATIONS } from '../../web/core/wallet/nip47.ts'
 import type { Filter } from '../../web/edge/nostr/filter.ts'
 import { createAnswering, REQUEST_WINDOW_MS } from './answering.ts'
 import { audit, checkSums, type AuditReport } from './audit.ts'
-import { sandboxBackend } from './backend.ts'
+import { nodeBackend, sandboxBackend } from './backend.ts'
 import { createBatch } from './batch.ts'
 import { createConnections } from './connections.ts'
-import { MINT, openLedger } from './ledger.ts'
+import { NODE_LEDGER, PLAY_LEDGER } from './files.ts'
+import { MINT, NODE, openLedger } from './ledger.ts'
 import { createLimits, type Limits } from './limits.ts'
 import { createManaging } from './managing.ts'
+import { methodsOf } from './methods.ts'
 import { createNews } from './news.ts'
+import { createNodeBooks } from './node-books.ts'
+import { createNodeDriver, type NodeDriver } from './node-driver.ts'
+import type { LightningNode, NodeStatus } from './node.ts'
+import { openOwner, OWNER } from './owner.ts'
 import { createOutbox } from './outbox.ts'
 import { createPayments } from './payments.ts'
 
@@ -30,7 +37,7 @@ export type WalletLog = Readonly<
 >
 
 export type WalletServiceOptions = Readonly<{
-  /** The ledger lives here, in `wallet.sqlite`. */
+  /** The ledger lives here, in `wallet.sqlite`, or `wallet-node.sqlite` behind a node. */
   dataDir: string
   relaySecret: SecretKey
   nostr: {
@@ -40,7 +47,10 @@ export type WalletServiceOptions = Readonly<{
   }
   /** What clients connect to; asked when a connection is handed out. */
   nostrUrl: () => string
+  /** Play money's name. */
   money: Money
+  /** A real node behind the service, with its first word; the service closes it. */
+  lightning?: Readonly<{ node: LightningNode; status: NodeStatus }>
   log: WalletLog
   /** Unix ms. */
   now?: () => number
@@ -69,6 +79,16 @@ export interface WalletService {
     grantMsat: number
   }): Promise<{ connection: string; balanceMsat: number }>
   health(): WalletHealth
+  /** The node behind it, as it last spoke, and what is wrong with it. */
+  lightning(): (NodeStatus & { trouble?: string }) | undefined
+  /** What all accounts have together, locked payments included, msat. */
+  owed(): number
+  /**
+   * The account of whoever owns the node: its connection is in `owner-wallet.txt`. Of the node's sats it has been given
+   * `totalMsat` in all: more than before moves the difference in; nothing is moved without it.
+   * @throws Error when that is less than it was given before, or more than the node can send
+   */
+  endow(totalMsat?: number): void
   /** Recomputes the ledger from its first line. */
   audit(): AuditReport
   stop(): Promise<void>
@@ -88,24 +108,30 @@ const SWEEP_AGAIN_MS = 5_000
 
 /** Starts the service: publishes what it can (13194), then answers until `stop`. */
 export function createWalletService(options: WalletServiceOptions): WalletService {
-  const { dataDir, relaySecret, nostr, nostrUrl, money, log } = options
+  const { dataDir, relaySecret, nostr, nostrUrl, money, lightning, log } = options
   const now = options.now ?? Date.now
   mkdirSync(dataDir, { recursive: true })
-  const file = join(dataDir, 'wallet.sqlite')
-  const ledger = openLedger(file)
+  const name = lightning ? NODE_LEDGER : PLAY_LEDGER
+  const file = join(dataDir, name)
+  const ledger = openLedger(file, lightning?.status.pubkey)
   const [wrong] = checkSums(file)
   if (wrong !== undefined) {
     ledger.close()
-    throw new Error(
-      `the ledger wallet.sqlite does not add up (${wrong}); "satpatch audit" says all that is wrong`,
-    )
+    throw new Error(`the ledger ${name} does not add up (${wrong}); "satpatch audit" says all that is wrong`)
   }
   const { db } = ledger
-  const backend = sandboxBackend({ money, nodeSecret: relaySecret, feePpm: options.feePpm ?? 0 })
+  let driver: NodeDriver | undefined
+  const backend = lightning
+    ? nodeBackend(lightning.node, lightning.status, () => driver?.status() ?? lightning.status)
+    : sandboxBackend({ money, nodeSecret: relaySecret, feePpm: options.feePpm ?? 0 })
   const connections = createConnections(ledger)
-  const managing = createManaging({ ledger, connections, feePpm: backend.feePpm })
+  const managing = createManaging({ ledger, connections, feePpm: backend.feePpm, baseFees: backend.baseFees })
   const holdLimitMs = options.holdLimitMs ?? DEFAULT_HOLD_LIMIT_MS
-  const payments = createPayments({ ledger, connections, backend, holdLimitMs })
+  const nodeBooks = lightning && createNodeBooks({ ledger, connections, holdLimitMs })
+  const payments = createPayments({
+    ...{ ledger, connections, backend, holdLimitMs },
+    ...(nodeBooks && { nodeBooks }),
+  })
   const walletPubkey = publicKey(relaySecret)
   let trouble: string | undefined
   let stopped = false
@@ -133,10 +159,15 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
     ...{ connections, managing, outbox, now },
     onError: (error) => inTrouble(error, 'the wallet could not tell of a change'),
   })
+  const theDriver = (): NodeDriver => {
+    if (!driver) throw new Error('there is no node behind this service')
+    return driver
+  }
   const answering = createAnswering({
     context: {
       ...{ ledger, connections, managing, payments, backend, walletPubkey },
       relays: () => [nostrUrl()],
+      ...(nodeBooks && { node: { books: nodeBooks, driver: theDriver } }),
     },
     ...{ db, relaySecret, batch, outbox, news, now, beforePay: options.beforePay },
     limits: options.limits ?? createLimits(),
@@ -211,8 +242,32 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
     ['encryption', 'nip44_v2 nip04'],
     ['notifications', NOTIFICATIONS.join(' ')],
   ]
-  outbox.publish(kinds.NWC_INFO, abilities, [...METHODS, 'notifications'].join(' '))
+  outbox.publish(kinds.NWC_INFO, abilities, [...methodsOf(backend), 'notifications'].join(' '))
   sweep()
+  if (backend.tag === 'node' && nodeBooks)
+    driver = createNodeDriver({
+      ...{ backend, books: nodeBooks, now },
+      write: (run) => {
+        if (!stopped) answering.write(run)
+      },
+      read: (run) => {
+        if (stopped) return undefined
+        try {
+          return run()
+        } catch (error) {
+          inTrouble(error, 'the wallet could not read its ledger')
+          return undefined
+        }
+      },
+      log: (level, data, message) => log[level](data, message),
+    })
+  const methods = methodsOf(backend)
+  const owed = (): number =>
+    Number(
+      db.get("SELECT COALESCE(SUM(balance), 0) AS sum FROM accounts WHERE kind IN ('person', 'locked')")?.[
+        'sum'
+      ],
+    )
 
   return {
     walletPubkey,
@@ -224,8 +279,9 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
       const at = now()
       db.transaction(() => {
         ledger.openAccount({ id: account, name: title, at })
-        connections.open({ client, account, name: title, at })
-        if (grantMsat > 0)
+        connections.open({ client, account, name: title, methods, at })
+        // Sats of a real node are given by its owner.
+        if (grantMsat > 0 && backend.tag === 'play')
           ledger.move({ kind: 'grant', reference: account, from: MINT, to: account, amount: grantMsat, at })
       })
       const connection = composeConnection({
@@ -233,8 +289,42 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
         relays: [nostrUrl()],
         secret: toHex(secret),
       })
-      return { connection, balanceMsat: grantMsat }
+      return { connection, balanceMsat: backend.tag === 'play' ? grantMsat : 0 }
     },
+    lightning() {
+      if (!driver) return undefined
+      const trouble = driver.trouble()
+      return { ...driver.status(), ...(trouble !== undefined && { trouble }) }
+    },
+    owed,
+    endow: (totalMsat) =>
+      db.transaction(() => {
+        const at = now()
+        const client = openOwner(dataDir, walletPubkey, nostrUrl())
+        ledger.openAccount({ id: OWNER, name: OWNER, at })
+        if (!connections.find(client)) {
+          // Its file was moved away: what was in it opens nothing any more.
+          db.run('UPDATE connections SET revoked_at = ? WHERE account = ? AND parent IS NULL', at, OWNER)
+          connections.open({ client, account: OWNER, name: OWNER, methods, at })
+        }
+        const given = Number(
+          db.get(
+            "SELECT COALESCE(SUM(l.amount), 0) AS sum FROM movements m JOIN lines l ON l.movement = m.id WHERE m.kind = 'fund' AND l.account = ?",
+            OWNER,
+          )?.['sum'],
+        )
+        if (totalMsat === undefined || totalMsat === given) return
+        if (totalMsat < given)
+          throw new Error(
+            `the owner's account has been given ${given / 1000} sats already; pay them out of it instead`,
+          )
+        const spendable = driver?.status().spendableMsat ?? 0
+        if (owed() + totalMsat - given > spendable)
+          throw new Error(
+            `with it, all accounts would have ${(owed() + totalMsat - given) / 1000} sats, and the node's channels can send ${spendable / 1000}`,
+          )
+        ledger.move({ kind: 'fund', reference: OWNER, from: NODE, to: OWNER, amount: totalMsat - given, at })
+      }),
     health() {
       if (stopped) return { ok: false, why: 'stopped' }
       try {
@@ -248,6 +338,7 @@ export function createWalletService(options: WalletServiceOptions): WalletServic
     async stop() {
       if (stopped) return
       unsubscribe()
+      driver?.stop()
       batch.stop()
       stopped = true
       clearTimeout(timer)

@@ -1,7 +1,7 @@
 /** Rows of invoices and payments, and how NIP-47 tells them. */
 
 /** NIP-47's transaction object, as it is sent. */
-export type Told = Record<string, string | number>
+export type Told = Record<string, string | number | object>
 
 export type Invoice = {
   payment_hash: string
@@ -21,6 +21,10 @@ export type Invoice = {
   settle_by: number | null
   /** What was locked or paid. */
   received: number | null
+  /** 1: the Lightning node may still take a payment of it. 2: it no longer will. 0: it never had it. */
+  node: number
+  /** JSON, the client's own. */
+  metadata: string | null
 }
 export type Payment = {
   payment_hash: string
@@ -31,6 +35,16 @@ export type Payment = {
   state: 'pending' | 'settled' | 'returned'
   created_at: number
   settled_at: number | null
+  /** Through the Lightning node, or within the books. What follows is null in the books. */
+  route: 'books' | 'node'
+  reserve: number
+  reference: string | null
+  target: string | null
+  description: string | null
+  expires_at: number | null
+  preimage: string | null
+  why: string | null
+  metadata: string | null
 }
 
 const seconds = (ms: number): number => Math.floor(ms / 1000)
@@ -52,17 +66,43 @@ export function tellInvoice(invoice: Invoice, at: number): Told {
 
 /** The payer's side of `invoice`. */
 export function tellPayment(invoice: Invoice, payment: Payment): Told {
-  const { amount, state, fees, created_at, settled_at } = payment
+  const { amount, state, fees, created_at, settled_at, metadata } = payment
   return {
     type: 'outgoing',
-    state: { pending: 'pending', settled: 'settled', returned: 'failed' }[state],
-    ...common({ ...invoice, settled_at }),
+    state: OUTGOING[state],
+    ...common({ ...invoice, settled_at, metadata }),
     amount,
     fees_paid: fees,
     created_at: seconds(created_at),
     ...(state === 'pending' && invoice.settle_by !== null && { settle_deadline: seconds(invoice.settle_by) }),
   }
 }
+
+const OUTGOING = { pending: 'pending', settled: 'settled', returned: 'failed' } as const
+
+/** One that went, or goes, over the Lightning node: what is known of it stands in its own row. */
+export function tellNodePayment(payment: Payment): Told {
+  const { state, description, preimage, expires_at, settled_at, created_at, metadata } = payment
+  const target = JSON.parse(payment.target ?? '{}') as { bolt11?: string }
+  return {
+    type: 'outgoing',
+    state: OUTGOING[state],
+    ...(target.bolt11 !== undefined && { invoice: target.bolt11 }),
+    ...(description !== null && { description }),
+    ...(preimage !== null && { preimage }),
+    // Earlier tries of one hash are kept as HASH/1, HASH/2, ...
+    payment_hash: payment.payment_hash.slice(0, 64),
+    amount: payment.amount,
+    fees_paid: state === 'returned' ? 0 : payment.fees,
+    created_at: seconds(created_at),
+    ...(expires_at !== null && { expires_at: seconds(expires_at) }),
+    ...(settled_at !== null && { settled_at: seconds(settled_at) }),
+    ...tellMetadata(metadata),
+  }
+}
+
+const tellMetadata = (metadata: string | null): { metadata?: object } =>
+  metadata === null ? {} : { metadata: JSON.parse(metadata) as object }
 
 const common = (invoice: Invoice): Told => ({
   invoice: invoice.bolt11,
@@ -73,4 +113,5 @@ const common = (invoice: Invoice): Told => ({
   amount: invoice.received ?? invoice.amount,
   expires_at: seconds(invoice.expires_at),
   ...(invoice.settled_at !== null && { settled_at: seconds(invoice.settled_at) }),
+  ...tellMetadata(invoice.metadata),
 })
