@@ -1,5 +1,6 @@
 /** `satpatch`: one command line, one verb per role. */
 import { readFileSync } from 'node:fs'
+import { allowanceCommands } from './cli/allowance.ts'
 import { applyCommand } from './cli/apply.ts'
 import {
   CliError,
@@ -16,6 +17,7 @@ import { deviceInitCommand } from './cli/device-init.ts'
 import { deviceRunCommand, deviceStatusCommand } from './cli/device-run.ts'
 import { distributorCommand } from './cli/distributor.ts'
 import { exportCommand } from './cli/export.ts'
+import { installStepCommand, runInstallStep } from './cli/install-step.ts'
 import { keysCommands } from './cli/keys.ts'
 import { publishCommand } from './cli/publish.ts'
 import { relayCommand } from './cli/relay.ts'
@@ -40,7 +42,9 @@ const commands: readonly Command[] = [
   verifyProofCommand,
   // Its own grammar, which the conformance suite sets: main() hands it over whole.
   { ...tufCommand, run: async () => EXIT.usage },
+  { ...installStepCommand, run: async () => EXIT.usage },
   ...walletCommands,
+  ...allowanceCommands,
   auditCommand,
 ]
 
@@ -57,6 +61,7 @@ const SPOKEN = new Set([
   'LockedError',
   'StorageError',
   'WalletError',
+  'AllowanceError',
   'VendorError',
   'KeysError',
   'ApiError',
@@ -79,6 +84,7 @@ async function main(args: readonly string[]): Promise<number> {
     return first === undefined ? EXIT.usage : EXIT.ok
   }
   if (first === tufCommand.verb && !args.includes('--help')) return runTuf(args.slice(1))
+  if (first === installStepCommand.verb && !args.includes('--help')) return runInstallStep(args.slice(1))
   const { command, rest } = findCommand(commands, args)
   const { flags, argument, help } = parseFlags(command, rest)
   if (help) {

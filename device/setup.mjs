@@ -191,8 +191,10 @@ async function install(lockFile) {
     if (!force && now - shown < (process.stderr.isTTY ? 200 : 10_000)) return
     shown = now
     const seconds = Math.round((now - started) / 1000)
-    const text = `  ${Math.min(done, total)} of at most ${total} fetched, ${seconds} s`
-    process.stderr.write(process.stderr.isTTY ? `\r${text} ` : `${text}\n`)
+    const what = done < total ? `${done} of at most ${total} fetched` : 'all fetched, unpacking'
+    process.stderr.write(
+      process.stderr.isTTY ? `\r\x1b[2K  ${what}, ${seconds} s ` : `  ${what}, ${seconds} s\n`,
+    )
   }
   const ticking = setInterval(() => show(false), 1000)
   const onLine = (line) => {

@@ -5,6 +5,10 @@ if (verb === 'tuf' && !args.includes('--help')) {
   process.exitCode = await runTuf(args)
   // A connection that a server keeps open must not keep a finished command alive.
   process.stderr.write('', () => process.exit())
+} else if (verb === 'install-step') {
+  const { runInstallStep } = await import('./cli/install-step.ts')
+  process.exitCode = await runInstallStep(args)
+  process.stderr.write('', () => process.exit())
 } else await import('./main.ts')
 
 export {}

@@ -66,7 +66,7 @@ out, never older than what this device has seen. The device must not be running 
       import('../run/run-device.ts'),
       import('../run/real-ports.ts'),
     ])
-    const ports = { ...realPorts, fetch, createPool: noPool, offline: true }
+    const ports = { ...realPorts, fetch, createPool: noPool, offline: { release } }
     const device = await runDevice({ config, log, ports })
     const end = await Promise.race([ended(device, release), stopSignal()])
     await device.stop()
@@ -113,18 +113,14 @@ function waivedText({ current }: Verified, nowMs: number): string | undefined {
   return `Waived: the expiry of ${names}. There may be a newer release; all else was checked.`
 }
 
-/** The job's end, or why it cannot go on. */
-function ended(device: RunningDevice, release: Release): Promise<Job | string> {
+/** The job's end, or why it cannot go on: what it waits for, it waits for in this try (`takenUp`). */
+function ended(device: RunningDevice, { path, sha256 }: Release): Promise<Job | string> {
   return new Promise((resolve) => {
-    let begun = false
-    device.subscribe(({ state, reason }) => {
-      const jobs = device.record.get().jobs as Job[]
-      const job = jobs.find(
-        (one) => one.release.path === release.path && one.release.sha256 === release.sha256,
-      )
-      if (job !== undefined && !isActive(job)) return resolve(job)
-      begun ||= state !== 'queued'
-      if (begun && state === 'queued') resolve(reason ?? 'it cannot go on')
+    device.record.subscribe(({ jobs }) => {
+      const job = (jobs as Job[]).find((one) => one.release.path === path && one.release.sha256 === sha256)
+      if (job === undefined) return
+      if (!isActive(job)) resolve(job)
+      else if (stateOf(job) === 'queued') resolve(reasonOf(job) ?? 'it cannot go on')
     })
   })
 }

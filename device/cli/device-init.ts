@@ -2,7 +2,8 @@
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { access, readFile, rename } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, relative, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { isHex32, sha256Hex, type VendorId } from '../../web/core/bytes.ts'
 import { decodeJoinCode, deviceCode, relayBaseUrl, type JoinCode } from '../../web/core/rollout/join.ts'
 import { createPool } from '../../web/edge/nostr/pool.ts'
@@ -17,6 +18,7 @@ import { boundText, readRecord, recordFile } from '../run/record.ts'
 import { makeDirectory, writeDurably } from '../storage/durable.ts'
 import { CliError, EXIT, stopSignal, usage, type Command, type ExitCode, type Input } from './command.ts'
 import { walletInput } from './secret-input.ts'
+import { UNIT_SOCKET, unitCommands, unitFiles } from './units.ts'
 
 const DEFAULT_TIMEOUT_S = 900
 const MAX_ROOT_BYTES = 512 * 1024
@@ -42,6 +44,10 @@ code, waits until the vendor accepts it, and writes down the wallet connection t
     'price-cap': { value: 'MSAT_PER_MIB', help: 'highest price (default: the release’s own cap)' },
     timeout: { value: 'SECONDS', help: `how long to wait for the vendor (default ${DEFAULT_TIMEOUT_S})` },
     'no-wait': { help: 'do not wait for the vendor: "device run" does' },
+    systemd: {
+      value: 'DIR',
+      help: 'two users: units and the install step’s settings go into DIR, which root owns',
+    },
     reset: { help: 'unbind the device: new keys; the old files are kept beside' },
   },
   async run(input) {
@@ -55,8 +61,7 @@ code, waits until the vendor accepts it, and writes down the wallet connection t
         : [join_.relay, ...flags.texts('relay').map(relayUrl)]
     if (relays.length === 0) throw usage('Without --join a device needs --vendor and --relay.')
 
-    if (flags.has('reset')) await setAside(file)
-    let config = await existing(file)
+    let config = flags.has('reset') ? undefined : await existing(file)
     if (config !== undefined) {
       if (config.vendor !== vendor)
         throw new CliError(EXIT.refused, boundText(config.dataDir, config.vendor, vendor))
@@ -66,6 +71,7 @@ code, waits until the vendor accepts it, and writes down the wallet connection t
     }
     const wallet = await walletInput(flags)
     await checkRoot(relays[0] ?? '', vendor)
+    if (flags.has('reset')) await setAside(file)
     config ??= await make(input, file, vendor, relays, wallet)
     if (join_ === undefined) {
       out(
@@ -116,7 +122,7 @@ async function joinFleet(input: Input, config: DeviceConfig, code: JoinCode): Pr
     const connection = await keepAcceptance(config, state, accept, Date.now())
     const wallet =
       connection === undefined
-        ? ' The vendor funds no wallet: set wallet.connection in the file.'
+        ? ' It has no allowance yet: the vendor can give one later, or set wallet.connection in the file.'
         : ' It has a wallet.'
     out(
       input,
@@ -227,6 +233,7 @@ async function make(
     throw new CliError(EXIT.refused, boundText(resolve(dirname(file), dataDir), bound.vendor, vendor))
   }
   const secret = (): string => randomBytes(32).toString('hex')
+  const systemd = flags.text('systemd')
   const source = deviceToml({
     name: flags.text('name') ?? hostname().slice(0, 80),
     hardware: flags.text('hardware') ?? 'generic',
@@ -238,12 +245,42 @@ async function make(
     walletClientSecret: secret(),
     walletConnection: wallet ?? '',
     products: flags.texts('product'),
-    healthCommand: flags.text('health') ?? '',
+    // With two users the commands are the install step's.
+    healthCommand: systemd === undefined ? (flags.text('health') ?? '') : '',
+    ...(systemd === undefined ? {} : { installSocket: UNIT_SOCKET }),
     priceCapMsat: flags.count('price-cap'),
   })
   await makeDirectory(dirname(file))
   await writeDurably(file, source)
-  return readConfig(file)
+  const config = await readConfig(file)
+  if (systemd !== undefined) await makeUnits(input, config, resolve(systemd))
+  return config
+}
+
+/** @throws CliError where the network process's user could write what the install step goes by */
+async function makeUnits({ flags, log }: Input, config: DeviceConfig, directory: string): Promise<void> {
+  const home = dirname(config.file)
+  if (!relative(home, directory).startsWith('..'))
+    throw usage(`--systemd needs a directory that is root's, not one below ${home}: /etc/satpatch, say.`)
+  const { vendor, hardware, products, dataDir } = config
+  const units = {
+    directory,
+    node: process.execPath,
+    program: fileURLToPath(new URL('../start.ts', import.meta.url)),
+    configFile: config.file,
+    home,
+    settings: {
+      vendor,
+      hardware,
+      products: [...products],
+      data_dir: dataDir,
+      health_command: flags.text('health') ?? '',
+    },
+  }
+  await makeDirectory(directory)
+  for (const [name, text] of Object.entries(unitFiles(units)))
+    await writeDurably(join(directory, name), text, 0o644)
+  log.info(`units for two users are in ${directory}. Then, as root: ${unitCommands(units).join(' && ')}`)
 }
 
 /** The old configuration and record stay beside the new ones: they hold keys, and keys may hold money. */
@@ -260,6 +297,6 @@ async function setAside(file: string): Promise<void> {
   if (dataDir === undefined) return
   const at = resolve(dirname(file), dataDir)
   await aside(recordFile(at))
-  await aside(join(at, 'join.json'))
-  await aside(join(at, 'metadata'))
+  // The install step has a record of its own, bound to the vendor too.
+  for (const name of ['join.json', 'metadata', 'install', 'refused.json']) await aside(join(at, name))
 }

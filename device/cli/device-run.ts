@@ -8,6 +8,7 @@ import type { Job } from '../../web/core/rollout/lifecycle.ts'
 import { loadCheats } from '../../web/edge/swarm/cheat-records.ts'
 import { readJournal } from '../storage/journal.ts'
 import { readConfig } from '../config/config.ts'
+import { kioskAddress, KIOSK_WANTED, type KioskAddress } from '../config/kiosk-address.ts'
 import { tradeFlags, withTradeFlags } from '../config/trade.ts'
 import { readJoinState } from '../run/join-state.ts'
 import { feesSum, paidRecords, paidSum } from '../run/receipts.ts'
@@ -16,7 +17,7 @@ import { readRecord } from '../run/record.ts'
 import { readRefused } from '../run/refused.ts'
 import { mirrorBytesOf, soldOf } from '../run/sums.ts'
 import { shownJob, standing, versionsOf } from '../run/view.ts'
-import { EXIT, stopSignal, type Command } from './command.ts'
+import { EXIT, stopSignal, usage, type Command, type Flags } from './command.ts'
 import { isExposed } from './secret-input.ts'
 
 /** The others are in `--json`. */
@@ -30,28 +31,49 @@ export const deviceRunCommand: Command = {
   about: `
 Stops cleanly on SIGTERM and SIGINT; cut off at any moment, the next start goes on where it was. SIGHUP: look at
 the mirrors now.`,
-  flags: { config: configFlag, ...tradeFlags },
+  flags: {
+    config: configFlag,
+    kiosk: { value: 'ADDRESS', help: 'a page for the device’s own screen, such as 127.0.0.1:8788' },
+    ...tradeFlags,
+  },
   async run({ flags, log, out, json }) {
     const file = resolve(flags.text('config') ?? 'device.toml')
     const kept = await readConfig(file)
-    const config = { ...kept, trade: withTradeFlags(kept.trade, flags) }
+    const config = {
+      ...kept,
+      kiosk: kioskFlag(flags) ?? kept.kiosk,
+      trade: withTradeFlags(kept.trade, flags),
+    }
     if (await isExposed(file)) log.warn(`others can read ${file}, which holds keys: chmod 600 ${file}`)
-    const [{ runDevice }, { realPorts }] = await Promise.all([
+    const [{ runDevice }, { realPorts }, { openKiosk }] = await Promise.all([
       import('../run/run-device.ts'),
       import('../run/real-ports.ts'),
+      import('../kiosk/run.ts'),
     ])
     const stopped = stopSignal()
     const device = await runDevice({ config, log, ports: realPorts })
     process.on('SIGHUP', device.look)
+    const kiosk = await openKiosk(config, device, log.child({ part: 'kiosk' }))
     out(
       json
-        ? JSON.stringify({ key: device.key, name: config.name })
+        ? JSON.stringify({ key: device.key, name: config.name, kiosk: kiosk?.url })
         : `${config.name} runs, key: ${device.key}`,
     )
+    if (kiosk !== undefined && !json) out(`Its page, on this machine only: ${kiosk.url}`)
     log.info({ signal: await stopped }, 'stopping')
+    await kiosk?.stop()
     await device.stop()
     return EXIT.ok
   },
+}
+
+/** @throws CliError */
+function kioskFlag(flags: Flags): KioskAddress | undefined {
+  const text = flags.text('kiosk')
+  if (text === undefined) return undefined
+  const address = kioskAddress(text)
+  if (address === undefined) throw usage(`--kiosk must be ${KIOSK_WANTED}: the page is for nobody else.`)
+  return address
 }
 
 export const deviceStatusCommand: Command = {

@@ -5,10 +5,12 @@ import { join, resolve } from 'node:path'
 import { fromHex, isHex32, type VendorId } from '../../web/core/bytes.ts'
 import { msat, type Msat } from '../../web/core/money/msat.ts'
 import { publicKey } from '../../web/core/nostr/event.ts'
+import { parseSweepTarget, type SweepTarget } from '../../web/core/wallet/sweep.ts'
 import { relayBaseUrl } from '../../web/core/rollout/join.ts'
 import type { DistributorSettings, DistributorSnapshot } from '../../web/edge/distributor/api.ts'
 import { fetchRelayConfig, RelayConfigError, type RelayConfig } from '../../web/edge/relay-config.ts'
 import type { Identity, Metainfo } from '../../web/edge/swarm/api.ts'
+import { startSweeping } from '../../web/edge/wallet/sweep.ts'
 import { rateFlag } from '../config/trade.ts'
 import { asEventLog } from '../log.ts'
 import { lockDirectory } from '../run/lock.ts'
@@ -41,6 +43,8 @@ unless a wallet connection is given; receive permission suffices. Settings given
     spend: { value: 'SATS', help: 'what it may pay for the first copy of a release' },
     vendor: { value: 'ID', help: 'carry this vendor only; may be repeated', many: true },
     'wallet-file': { value: 'FILE', help: 'file with a wallet connection (or SATPATCH_WALLET)' },
+    'sweep-above': { value: 'SATS', help: 'send what it earned above this sum on (0: all)' },
+    'sweep-to': { value: 'ADDRESS', help: 'to this Lightning address, or once to this invoice' },
     'no-wallet': { help: 'give away only, sell nothing' },
   },
   async run({ flags, json, log, out }) {
@@ -51,6 +55,7 @@ unless a wallet connection is given; receive permission suffices. Settings given
       if (!isHex32(id)) throw usage('--vendor must be a vendor’s id: 64 characters 0-9 and a-f.')
       return id as VendorId
     })
+    const sweep = sweepOf(flags)
     const given = flags.has('no-wallet') ? undefined : await walletInput(flags)
     const dataDir = resolve(flags.text('data') ?? '.data/distributor')
     const stopped = stopSignal()
@@ -114,14 +119,33 @@ unless a wallet connection is given; receive permission suffices. Settings given
     await distributor.updateSettings(settings)
     const tell = teller((line) => log.info(line.detail, line.text))
     const stopTelling = distributor.subscribe(tell)
+    const sweeping =
+      sweep &&
+      wallet &&
+      startSweeping({
+        ...{ ...sweep, wallet, journal, nowMs: Date.now },
+        log: (event, detail) => log.info(detail, event),
+      })
     log.info({ signal: await stopped }, 'stopping')
     stopTelling()
+    const swept = sweeping?.stop()
     await distributor.stop()
     wallet?.close()
+    await swept
     pool.close()
     await unlock()
     return EXIT.ok
   },
+}
+
+function sweepOf(flags: Flags): { above: Msat; target: SweepTarget } | undefined {
+  const above = flags.count('sweep-above')
+  const to = flags.text('sweep-to')
+  if (above === undefined && to === undefined) return undefined
+  if (above === undefined || to === undefined) throw usage('--sweep-above and --sweep-to go together.')
+  const target = parseSweepTarget(to)
+  if (!target) throw usage('--sweep-to must be a Lightning address (name@host) or a Lightning invoice.')
+  return { above: msat(above * 1000), target }
 }
 
 /** The relay's configuration, or why there is none yet. */

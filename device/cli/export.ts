@@ -2,12 +2,19 @@
 import { copyFile, link, mkdir, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { parseSha256Hex, type Bytes, type VendorId } from '../../web/core/bytes.ts'
+import { plainOf } from '../../web/core/release/confidential.ts'
 import { relayBaseUrl } from '../../web/core/rollout/join.ts'
 import { readMetainfo } from '../../web/core/swarm/metainfo.ts'
 import { fetchRelayConfig, RelayConfigError } from '../../web/edge/relay-config.ts'
 import { LIMITS } from '../../web/core/release/tuf.ts'
 import { fetchBounded } from '../../web/edge/release/http.ts'
-import { failureText, fetchTorrent, refresh, type Verified } from '../../web/edge/release/mirror.ts'
+import {
+  failureText,
+  fetchKeys,
+  fetchTorrent,
+  refresh,
+  type Verified,
+} from '../../web/edge/release/mirror.ts'
 import { memoryStore } from '../../web/edge/release/store.ts'
 import { proveFile } from '../install/installer.ts'
 import { syncDirectory, temporaryName, writeDurably } from '../storage/durable.ts'
@@ -22,7 +29,7 @@ export const exportCommand: Command = {
   verb: 'export',
   summary: 'Writes a copy of a vendor’s mirror into DIR, for a static host or a USB stick.',
   about: `
-DIR gets v/VENDOR/metadata, torrents and, for each --artifact, artifacts. Any web server can serve it: devices take it as
+DIR gets v/VENDOR/metadata, torrents, the wrapped keys of confidential releases (blobs) and, for each --artifact, artifacts. Any web server can serve it: devices take it as
 one more mirror ("mirrors" in device.toml, or in the vendor's metadata) and check all of it themselves. The relay's
 timestamp holds for a day: run this again as often, from cron, or the copy only serves "satpatch apply".`,
   argument: { name: 'DIR', help: 'the directory to fill; what is newer replaces what is there' },
@@ -38,10 +45,13 @@ timestamp holds for a day: run this again as often, from cron, or the copy only 
     const { verified, files } = await collect(relay, vendor)
     const home = join(resolve(argument), 'v', vendor)
     const torrents = await torrentsOf(relay, verified)
+    const keys = await keysOf(relay, verified)
     try {
       await mkdir(join(home, 'metadata'), { recursive: true, mode: DIRECTORY_MODE })
       await mkdir(join(home, 'torrents'), { recursive: true, mode: DIRECTORY_MODE })
       for (const [name, bytes] of torrents) await writeDurably(join(home, 'torrents', name), bytes, FILE_MODE)
+      if (keys.length > 0) await mkdir(join(home, 'blobs'), { recursive: true, mode: DIRECTORY_MODE })
+      for (const [name, bytes] of keys) await writeDurably(join(home, 'blobs', name), bytes, FILE_MODE)
       const artifacts = []
       for (const file of flags.texts('artifact')) artifacts.push(await putArtifact(home, verified, file))
       // The timestamp last: whoever reads meanwhile finds every file that it names.
@@ -146,13 +156,30 @@ async function torrentsOf(relay: string, verified: Verified): Promise<[string, B
   return torrents
 }
 
+/** The wrapped keys of confidential releases: a device needs them as it needs metadata. */
+async function keysOf(relay: string, verified: Verified): Promise<[string, Bytes][]> {
+  const lists: [string, Bytes][] = []
+  for (const { path, confidential } of verified.releases) {
+    if (!confidential) continue
+    const fetched = await fetchKeys([relay], verified.vendor, confidential.keys, fetch)
+    if (fetched.tag === 'failed') throw new CliError(EXIT.failure, `The keys of ${path}: ${fetched.text}.`)
+    lists.push([confidential.keys.sha256, fetched.bytes])
+  }
+  return lists
+}
+
 /** A file of the vendor's own, by its hash; linked where the file system can, copied where not. */
 async function putArtifact(home: string, verified: Verified, file: string): Promise<string> {
   const { size } = await stat(file).catch((error: unknown) => {
     throw storageError(error, file)
   })
   for (const release of verified.releases) {
-    if (release.bytes !== size || (await proveFile(release, file)) !== undefined) continue
+    if (release.bytes !== size) continue
+    if ((await proveFile(release, file)) !== undefined) {
+      if (!release.confidential || (await proveFile(plainOf(release), file)) !== undefined) continue
+      const text = `${file} is the plain file of ${release.path}, which is encrypted. Give the file that "publish --encrypted-copy" wrote.`
+      throw new CliError(EXIT.refused, text)
+    }
     const to = join(home, 'artifacts', release.sha256)
     await mkdir(dirname(to), { recursive: true, mode: DIRECTORY_MODE })
     const tmp = temporaryName(to)

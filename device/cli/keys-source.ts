@@ -7,7 +7,7 @@ import { createPublicKey, webcrypto } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { base64 } from '@scure/base'
-import { fromHex, type Bytes } from '../../web/core/bytes.ts'
+import { fromHex, type Bytes, type PartyKey } from '../../web/core/bytes.ts'
 import { ed25519Key, readKey, type PublicKeyObject } from '../../web/core/release/keys.ts'
 import type { RootSigned } from '../../web/core/release/tuf.ts'
 import type { Signer, VendorKeys } from '../../web/edge/vendor/api.ts'
@@ -18,6 +18,7 @@ import {
   parseSecrets,
   serializeSecrets,
   settled,
+  settledNostr,
   type VendorSecrets,
 } from '../../web/edge/vendor/keys-file.ts'
 import type { Logger } from '../log.ts'
@@ -46,8 +47,8 @@ export interface KeySource {
   readonly secrets: VendorSecrets
   /** Writes other secrets into the file, under the same passphrase. */
   save(secrets: VendorSecrets): Promise<void>
-  /** New keys in the file that `root` names take the place of the old. */
-  settle(root: RootSigned): Promise<void>
+  /** New keys in the file that `root`, or `nostr`, names take the place of the old. */
+  settle(named: Readonly<{ root: RootSigned; nostr: PartyKey }>): Promise<void>
 }
 
 const random = (length: number): Bytes => webcrypto.getRandomValues(new Uint8Array(length))
@@ -79,8 +80,8 @@ export async function openKeySource(flags: Flags, log: Logger, missing: string):
       return secrets
     },
     save,
-    async settle(root) {
-      const next = settled(secrets, root)
+    async settle({ root, nostr }) {
+      const next = settledNostr(settled(secrets, root), nostr)
       if (next !== secrets) await save(next)
     },
   }
@@ -106,6 +107,8 @@ export const newSigningKeys = (): NonNullable<VendorSecrets['next']> => ({
   root: random(32),
   targets: random(32),
 })
+
+export const newNostrKey = (): Bytes => random(32)
 
 async function readSecrets(
   file: string,

@@ -6,8 +6,9 @@ import type { VendorId } from '../../web/core/bytes.ts'
 import { msat } from '../../web/core/money/msat.ts'
 import type { Release } from '../../web/core/release/target.ts'
 import { signLink } from '../../web/core/release/sign-link.ts'
-import { VendorError, type ReleaseForm, type Vendor } from '../../web/edge/vendor/api.ts'
+import { VendorError, type NewRelease, type ReleaseForm, type Vendor } from '../../web/edge/vendor/api.ts'
 import { openCompleteStore, openSource } from '../storage/complete-store.ts'
+import { cryptFile } from '../storage/crypt-file.ts'
 import { writeDurably } from '../storage/durable.ts'
 import { openJournal } from '../storage/journal.ts'
 import { CliError, EXIT, stopSignal, usage, type Command, type ExitCode, type Flags } from './command.ts'
@@ -35,6 +36,15 @@ once they have. A vendor that is new to the relay needs --admit with the code of
     hardware: { value: 'ID', help: 'hardware that may install it; may be repeated', many: true },
     notes: { value: 'TEXT', help: 'release notes' },
     'upgrades-from': { value: 'VERSION', help: 'lowest installed version that may take it' },
+    installer: {
+      value: 'NAME',
+      help: 'what an install command must understand, such as rauc; the two slots do not take it',
+    },
+    confidential: { help: 'encrypt it: only devices that are enrolled now can read it' },
+    'encrypted-copy': {
+      value: 'FILE',
+      help: 'with --confidential: also write the encrypted file there, for "satpatch export --artifact"',
+    },
     'price-cap': { value: 'MSAT_PER_MIB', help: `most that devices may pay (default ${DEFAULT_PRICE_CAP})` },
     mirror: {
       value: 'URL',
@@ -59,6 +69,8 @@ once they have. A vendor that is new to the relay needs --admit with the code of
     const { argument, flags, json, log, out } = input
     const file = resolve(argument)
     const form = formOf(flags, basename(file))
+    if (flags.has('encrypted-copy') && !flags.has('confidential'))
+      throw usage('--encrypted-copy goes with --confidential.')
     const copies = flags.count('seed-until') ?? DEFAULT_COPIES
     relayUrlOf(flags)
     if (flags.has('new-keys') && !(await exists(keysFileOf(flags)))) await newKeyFile(flags, log)
@@ -69,8 +81,12 @@ once they have. A vendor that is new to the relay needs --admit with the code of
     )
     const stopped = stopSignal()
     const source = await openSource(file)
+    let reopen = false
     try {
-      return await openVendor(input, keySource, join(dirname(keySource.file), 'publish'), publish)
+      const dataDir = join(dirname(keySource.file), 'publish')
+      let code = await openVendor(input, keySource, dataDir, publish)
+      if (reopen) code = await openVendor(input, keySource, dataDir, publish)
+      return code
     } catch (error) {
       if (error instanceof Error && error.name === 'EmptyArtifactError')
         throw new CliError(EXIT.refused, error.message)
@@ -80,17 +96,31 @@ once they have. A vendor that is new to the relay needs --admit with the code of
     }
 
     async function publish({ vendor, pool, config, relayUrl, dataDir }: OpenVendor): Promise<ExitCode> {
-      const { hashArtifact } = await import('../../web/edge/swarm/hash-artifact.ts')
+      const [{ hashArtifact }, { hashConfidential, newArtifactKey }] = await Promise.all([
+        import('../../web/edge/swarm/hash-artifact.ts'),
+        import('../../web/edge/confidential/artifact.ts'),
+      ])
       await ready(vendor, flags)
       const signing = vendor.signing.get()
-      if (signing) await keySource.settle(signing.root)
+      const nostr = keySource.keys.nostr.key
+      if (signing) await keySource.settle(signing)
+      // A new Nostr key has come into force since: the vendor is opened anew with it.
+      reopen = keySource.keys.nostr.key !== nostr
+      if (reopen) return EXIT.ok
       const { keys } = keySource
       const refusal = vendor.check(form, source.length)
       if (refusal !== undefined) throw refusal
       if (flags.has('mirror')) await vendor.setMirrors(flags.texts('mirror'))
-      const hashed = await hashArtifact(source, form.fileName, [config.trackerUrl], (done, of) => {
+      const onProgress = (done: number, of: number): void => {
         if (done === of || done % 64 === 0) log.info({ done, of }, 'hashing')
-      })
+      }
+      const trackers = [config.trackerUrl]
+      const hashed: Hashed = flags.has('confidential')
+        ? await hashConfidential(source, form.fileName, trackers, newArtifactKey(), onProgress)
+        : await hashArtifact(source, form.fileName, trackers, onProgress)
+      const key = hashed.confidential?.key
+      const copy = flags.text('encrypted-copy')
+      if (copy !== undefined && key) await cryptFile(file, resolve(copy), key)
       const published = await vendor.publish([{ ...hashed, form }]).catch((error: unknown) => {
         if (error instanceof VendorError && error.proposal) return error
         throw error
@@ -105,7 +135,8 @@ once they have. A vendor that is new to the relay needs --admit with the code of
       if (json) out(JSON.stringify({ release, vendor: vendorOf(vendor) }))
       else
         out(
-          `${release.product} ${release.version} is out: ${release.bytes} bytes, SHA-256 ${release.sha256}.`,
+          `${release.product} ${release.version} is out: ${release.bytes} bytes, SHA-256 ${release.sha256}` +
+            (key ? ', encrypted for the devices that are enrolled.' : '.'),
         )
       if (copies === 0) return EXIT.ok
       return await seed()
@@ -140,7 +171,7 @@ once they have. A vendor that is new to the relay needs --admit with the code of
           pool,
           release: release as Release,
           meta: hashed.meta,
-          store: await openCompleteStore(file, hashed.meta.pieces),
+          store: await openCompleteStore(file, hashed.meta.pieces, key),
           journal: await openJournal(join(dataDir, 'journal')),
           ...(wallet === undefined ? {} : { wallet }),
           policy: {
@@ -201,6 +232,8 @@ once they have. A vendor that is new to the relay needs --admit with the code of
   },
 }
 
+type Hashed = Omit<NewRelease, 'form'>
+
 function formOf(flags: Flags, fileName: string): ReleaseForm {
   const product = flags.text('product')
   const version = flags.text('release')
@@ -210,6 +243,7 @@ function formOf(flags: Flags, fileName: string): ReleaseForm {
   }
   const notes = flags.text('notes')
   const upgradesFrom = flags.text('upgrades-from')
+  const installer = flags.text('installer')
   return {
     product,
     version,
@@ -218,6 +252,7 @@ function formOf(flags: Flags, fileName: string): ReleaseForm {
     priceCapMsat: msat(flags.count('price-cap') ?? DEFAULT_PRICE_CAP),
     ...(notes === undefined ? {} : { notes }),
     ...(upgradesFrom === undefined ? {} : { upgradesFrom }),
+    ...(installer === undefined ? {} : { installer }),
   }
 }
 

@@ -1,7 +1,7 @@
 /** Secrets for commands: from a file or the environment, never from the command line, where others can read them. */
 import { readFile, stat } from 'node:fs/promises'
 import { parseConnection } from '../../web/core/wallet/connection.ts'
-import { storageError } from '../storage/errors.ts'
+import { errnoOf, storageError } from '../storage/errors.ts'
 import { CliError, EXIT, type Flags } from './command.ts'
 
 /** The wallet connection of `--wallet-file` or SATPATCH_WALLET. @throws CliError for one with a typo */
@@ -22,6 +22,16 @@ export const passphraseInput = async (flags: Flags): Promise<string | undefined>
 export async function passphraseOf(flags: Flags, name: string): Promise<string | undefined> {
   const file = flags.text(name)
   return file === undefined ? undefined : withoutNewline(await readSecret(file))
+}
+
+/** A secret that a command keeps; `undefined` before it did. @throws StorageError */
+export async function keptSecret(file: string): Promise<string | undefined> {
+  try {
+    return (await readFile(file, 'utf8')).trim()
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined
+    throw storageError(error, file)
+  }
 }
 
 const withoutNewline = (text: string | undefined): string | undefined =>

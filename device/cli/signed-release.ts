@@ -4,9 +4,11 @@ import { dirname, join, resolve } from 'node:path'
 import { isHex32, parseSha256Hex, sha256Hex, type InfoHash, type VendorId } from '../../web/core/bytes.ts'
 import { readTargets } from '../../web/core/release/announce.ts'
 import * as client from '../../web/core/release/client.ts'
+import { mayName } from '../../web/core/release/delegate.ts'
+import { namedDelegates, segmentOf } from '../../web/core/release/delegations.ts'
 import { readRoot } from '../../web/core/release/repository.ts'
 import type { Release } from '../../web/core/release/target.ts'
-import { parseEnvelope, verifyRole, type Envelope } from '../../web/core/release/tuf.ts'
+import { parseEnvelope, verifyRole, verifySigned, type Envelope } from '../../web/core/release/tuf.ts'
 import { failureText, refresh } from '../../web/edge/release/mirror.ts'
 import { memoryStore } from '../../web/edge/release/store.ts'
 import { errnoOf, storageError } from '../storage/errors.ts'
@@ -131,6 +133,38 @@ const numbered = (names: readonly string[], role: string): string[] =>
     .filter((name) => new RegExp(`^[0-9]{1,9}\\.${role}\\.json$`).test(name))
     .sort((a, b) => Number.parseInt(b) - Number.parseInt(a))
 
+/**
+ * A release that `targets` let somebody else sign: files as a mirror has them (`N.ROLE.json`) or as a device keeps them
+ * (`delegated/ROLE.json`). One hand-over deep, as vendors make them.
+ */
+async function fromDelegates(
+  at: string,
+  names: readonly string[],
+  { signed }: Envelope<'targets'>,
+  want: Wanted,
+): Promise<Release | undefined> {
+  const { delegations } = signed
+  const kept = await namesIn(join(at, 'delegated'))
+  for (const { name, role } of namedDelegates(delegations)) {
+    const segment = segmentOf(name)
+    if (segment === undefined) continue
+    const file = `${segment}.json`
+    const versions = names.filter((one) => /^[0-9]{1,9}\./.test(one) && one.replace(/^[0-9]+\./, '') === file)
+    const newest = versions.sort((a, b) => Number.parseInt(b) - Number.parseInt(a))
+    for (const one of [...(kept.includes(file) ? [join('delegated', file)] : []), ...newest]) {
+      const parsed = parseEnvelope('targets', await read(join(at, one)))
+      if (parsed.tag === 'refused') continue
+      if (verifySigned(delegations?.keys ?? {}, role, parsed.value, name).tag === 'refused') continue
+      const theirs = readTargets(parsed.value.signed).releases.filter(({ path }) =>
+        mayName(delegations, name, path),
+      )
+      const release = pick(theirs, want)
+      if (release !== undefined) return { ...release, targetsVersion: signed.version }
+    }
+  }
+  return undefined
+}
+
 /** A data directory, its `metadata`, or files as a mirror has them. Expiry is no matter: what was signed was signed. */
 async function fromDirectory(directory: string, want: Wanted): Promise<SignedBy | undefined> {
   for (const at of [join(directory, 'metadata'), directory]) {
@@ -168,7 +202,8 @@ async function fromDirectory(directory: string, want: Wanted): Promise<SignedBy 
         trouble ??= `${join(at, name)}: ${verdict.refusal.text}`
         continue
       }
-      const release = pick(readTargets(envelope.signed).releases, want)
+      const release =
+        pick(readTargets(envelope.signed).releases, want) ?? (await fromDelegates(at, names, envelope, want))
       if (release !== undefined) return { release, signaturesChecked: true, vendorChecked }
     }
     throw trouble === undefined ? lacks(at, want) : new CliError(EXIT.refused, trouble)

@@ -194,6 +194,18 @@ describe('verify-receipts', () => {
     30_000,
   )
 
+  test('the same receipt twice is one payment', async () => {
+    await write([receipt, receipt])
+    const { code, stdout } = await run('verify-receipts', at('receipts', 'r.json'), '--json')
+    expect(code).toBe(3)
+    expect(JSON.parse(stdout)).toMatchObject({
+      ok: false,
+      valid: 1,
+      paidMsat: sold.signed.quote.amount,
+      bad: [{ index: 2, why: 'its payment was counted before' }],
+    })
+  }, 30_000)
+
   test('without a signed release nothing is verified', async () => {
     await mkdir(at('elsewhere'))
     await write([receipt], '../elsewhere/r.json')

@@ -19,6 +19,7 @@ import { parseConnection } from '../../web/core/wallet/connection.ts'
 import type { Identity } from '../../web/edge/swarm/api.ts'
 import { didYouMean } from '../cli/suggest.ts'
 import { errnoOf } from '../storage/errors.ts'
+import { kioskAddress, KIOSK_WANTED, type KioskAddress } from './kiosk-address.ts'
 import { MIRROR_USES, parseRate, PREFERENCES } from './trade.ts'
 
 /** The message says which file and key, what is wrong with it and what to write instead. */
@@ -87,6 +88,13 @@ const schema = v.strictObject({
   name: text('a name for the fleet’s list', 80),
   hardware: text('a hardware id, such as "pi4"', 64),
   data_dir: text('a directory', 1000),
+  kiosk: v.optional(
+    v.pipe(
+      v.string(`must be ${KIOSK_WANTED}, in quotes`),
+      v.check((value) => value === '' || kioskAddress(value) !== undefined, `must be ${KIOSK_WANTED}`),
+    ),
+    '',
+  ),
   vendor: v.strictObject({
     root: hex('the vendor’s id', 64),
     relays: v.pipe(
@@ -143,6 +151,8 @@ const schema = v.strictObject({
       command: optionalCommand,
       command_timeout_seconds: v.optional(count('seconds', 1), 900),
       rollback_command: optionalCommand,
+      user: v.optional(v.pipe(v.string('must be a user’s name, in quotes'), v.maxLength(64)), ''),
+      socket: v.optional(v.pipe(v.string('must be a path, in quotes'), v.maxLength(100)), ''),
     }),
     {},
   ),
@@ -174,6 +184,8 @@ export type DeviceConfig = Readonly<{
   name: string
   hardware: string
   dataDir: string
+  /** Where the page about this device is served. `undefined`: nowhere. */
+  kiosk: KioskAddress | undefined
   vendor: VendorId
   /** Base URLs: mirror, configuration. */
   relays: readonly string[]
@@ -197,6 +209,10 @@ export type DeviceConfig = Readonly<{
   products: readonly string[]
   health: Readonly<{ command: string; timeoutMs: number }> | undefined
   installCommand: Readonly<{ command: string; rollback: string | undefined; timeoutMs: number }> | undefined
+  /** Who installs, where that is another user; only root can start one. */
+  installUser: string | undefined
+  /** Where an install step of its own listens. */
+  installSocket: string | undefined
   iceServers: readonly Readonly<{ urls: string; username?: string; credential?: string }>[]
   useRelayIceServers: boolean
   useRelayTracker: boolean
@@ -295,11 +311,16 @@ function toConfig(raw: v.InferOutput<typeof schema>, file: string): DeviceConfig
   const secretKey = fromHex(raw.keys.device)
   const key: PartyKey = publicKey(secretKey)
   const { limits, install, swarm } = raw
+  if (install.socket !== '' && (install.command !== '' || install.health_command !== '')) {
+    const text = `${file}: commands are the install step’s: set them in its own file, not beside "install.socket".`
+    throw new ConfigError(text, 'install.socket')
+  }
   return {
     file,
     name: raw.name,
     hardware: raw.hardware,
     dataDir: resolve(dirname(file), raw.data_dir),
+    kiosk: kioskAddress(raw.kiosk),
     vendor: raw.vendor.root as VendorId,
     relays: raw.vendor.relays,
     mirrors: raw.vendor.mirrors,
@@ -327,6 +348,8 @@ function toConfig(raw: v.InferOutput<typeof schema>, file: string): DeviceConfig
             rollback: install.rollback_command === '' ? undefined : install.rollback_command,
             timeoutMs: install.command_timeout_seconds * 1000,
           },
+    installUser: install.user === '' ? undefined : install.user,
+    installSocket: install.socket === '' ? undefined : resolve(dirname(file), install.socket),
     iceServers: [...swarm.stun, ...swarm.turn].map(iceServer),
     useRelayIceServers: swarm.use_relay_ice_servers,
     useRelayTracker: swarm.use_relay_tracker,

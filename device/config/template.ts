@@ -13,6 +13,8 @@ export type NewDevice = Readonly<{
   walletConnection: string
   products: readonly string[]
   healthCommand: string
+  /** Where an install step of its own listens. */
+  installSocket?: string
   /** `undefined`: no cap beside the release's own. */
   priceCapMsat: number | undefined
 }>
@@ -33,6 +35,9 @@ hardware = ${literal(device.hardware)}
 
 # Everything that the device keeps: state, slots with the installed files, purchases. Relative to this file.
 data_dir = ${literal(device.dataDir)}
+
+# A page for the device's own screen, which this machine alone can open: "127.0.0.1:8788", say. Empty: none.
+kiosk = ""
 
 [vendor]
 # The vendor's id: SHA-256 of its first root.json. The device installs nothing that this vendor did not sign.
@@ -82,9 +87,15 @@ products = ${literal(device.products)}
 health_command = ${literal(device.healthCommand)}
 health_timeout_seconds = 60
 # Hand over to another installer (RAUC, SWUpdate, a script) in place of the two slots. It may run twice after a power cut.
+# It sees the same, and in SATPATCH_INSTALLER what the vendor says the artifact is for; the slots take no such release.
 command = ""
 command_timeout_seconds = 900
 rollback_command = ""
+# The step that installs is a process of its own, which verifies everything again. Its user, where root starts the device
+# (only what it installs is then that user's), or the socket of one that runs by itself ("satpatch device init --systemd":
+# then products, hardware and commands are those of install.toml).
+user = ""
+socket = ${literal(device.installSocket ?? '')}
 
 [swarm]
 # WebRTC helpers: "stun:host:3478", "turn:user:password@host:3478". None is contacted unless named here or by the relay.

@@ -4,6 +4,7 @@
  */
 import { dirname } from 'node:path'
 import { lstat, open, type FileHandle } from 'node:fs/promises'
+import { plainOf } from '../../web/core/release/confidential.ts'
 import type { Release } from '../../web/core/release/target.ts'
 import { storageError } from '../storage/errors.ts'
 import {
@@ -45,14 +46,13 @@ export function createCustomInstaller(options: CustomOptions): Installer {
   }
 
   return {
-    installedPath: (_plan, _release, artifact) => artifact,
     // The command has slots of its own, or none.
     prepare: () => Promise.resolve({ slot: 'a', previous: null }),
     async place(_plan, release, artifact) {
       try {
         const handle = await open(artifact, 'r')
         try {
-          const differs = await differsFrom(release, handle)
+          const differs = await differsFrom(plainOf(release), handle)
           if (differs !== undefined) return replaced(`the file is not the release: ${differs}`)
           const result = await run('the install command', options.command, release, options.timeoutMs, handle)
           if (result.tag !== 'ok') return result
@@ -84,7 +84,7 @@ async function changedMeanwhile(
   handle: FileHandle,
   artifact: string,
 ): Promise<InstallResult | undefined> {
-  const differs = await differsFrom(release, handle)
+  const differs = await differsFrom(plainOf(release), handle)
   if (differs !== undefined) return replaced(`the file was changed while it was installed: ${differs}`)
   const there = await lstat(artifact).catch(() => undefined)
   if (there === undefined) return undefined // taken away by the command

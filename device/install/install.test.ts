@@ -71,7 +71,7 @@ async function act(job: Job, installer: Installer, artifact: string): Promise<Ev
     result.tag === 'ok' ? good : { tag: 'unfit', reason: result.tag === 'unfit' ? result.reason : 'stopped' }
   switch (action.tag) {
     case 'prepare':
-      return { tag: 'prepared', plan: await installer.prepare(release) }
+      return { tag: 'prepared', plan: await installer.prepare(release.product) }
     case 'place':
       return as(await installer.place(action.plan, release, artifact), { tag: 'placed' })
     case 'switch':
@@ -247,7 +247,7 @@ describe('between the proof and the use (TOCTOU)', () => {
     await rename(artifact, `${artifact}.elsewhere`)
     await symlink(`${artifact}.elsewhere`, artifact)
     const installer = slots()
-    const plan = await installer.prepare(releaseOne)
+    const plan = await installer.prepare('pump')
     expect(await installer.place(plan, releaseOne, artifact)).toMatchObject(swapped)
     expect(await running()).toBeNull()
     await rm(artifact, { force: true })
@@ -267,7 +267,7 @@ describe('between the proof and the use (TOCTOU)', () => {
     })
   const place = async (command: string): Promise<InstallResult> => {
     const installer = custom(command)
-    return installer.place(await installer.prepare(releaseOne), releaseOne, await artifactWith('one'))
+    return installer.place(await installer.prepare('pump'), releaseOne, await artifactWith('one'))
   }
 
   test('an installer finds the proven handle open, whatever stands at the path by then', async () => {

@@ -19,7 +19,7 @@ export const replaced = (reason: string): InstallResult => ({
 
 /** Every method may be called again after a power cut in the middle of it. */
 export interface Installer {
-  prepare(release: Release): Promise<Plan>
+  prepare(product: string): Promise<Plan>
   /** Puts the proven file at `artifact` where it will run, and proves it again there. */
   place(plan: Plan, release: Release, artifact: string): Promise<InstallResult>
   activate(plan: Plan, release: Release): Promise<InstallResult>
@@ -27,8 +27,6 @@ export interface Installer {
   check(plan: Plan, release: Release): Promise<InstallResult>
   /** Brings back what ran before. */
   restore(plan: Plan, release: Release): Promise<InstallResult>
-  /** Where the file is once it is placed. */
-  installedPath(plan: Plan, release: Release, artifact: string): string
 }
 
 export const environmentOf = (
@@ -40,12 +38,13 @@ export const environmentOf = (
   SATPATCH_VERSION: release.version,
   SATPATCH_PRODUCT: release.product,
   SATPATCH_SLOT: slot,
+  SATPATCH_INSTALLER: release.installer ?? '',
 })
 
 const CHUNK_BYTES = 1024 * 1024
 
 /** SHA-256 and length of what `handle` is open on: not of what may stand at its path by then. */
-export async function hashHandle(handle: FileHandle): Promise<{ sha256: string; bytes: number }> {
+async function hashHandle(handle: FileHandle): Promise<{ sha256: string; bytes: number }> {
   const hash = createHash('sha256')
   const buffer = Buffer.allocUnsafe(CHUNK_BYTES)
   let bytes = 0
@@ -57,20 +56,21 @@ export async function hashHandle(handle: FileHandle): Promise<{ sha256: string; 
   }
 }
 
+export type Signed = Readonly<{ bytes: number; sha256: string }>
+
 /** `undefined` when the file has the signed length and SHA-256. */
-export async function differsFrom(release: Release, handle: FileHandle): Promise<string | undefined> {
+export async function differsFrom(signed: Signed, handle: FileHandle): Promise<string | undefined> {
   const got = await hashHandle(handle)
-  if (got.bytes !== release.bytes) return `it has ${got.bytes} bytes, the vendor signed ${release.bytes}`
-  if (got.sha256 !== release.sha256)
-    return `its SHA-256 is ${got.sha256}, the vendor signed ${release.sha256}`
+  if (got.bytes !== signed.bytes) return `it has ${got.bytes} bytes, the vendor signed ${signed.bytes}`
+  if (got.sha256 !== signed.sha256) return `its SHA-256 is ${got.sha256}, the vendor signed ${signed.sha256}`
   return undefined
 }
 
-/** Whether the file at `path` is the release's. */
-export async function proveFile(release: Release, path: string): Promise<string | undefined> {
+/** Whether the file at `path` is the one that was signed. */
+export async function proveFile(signed: Signed, path: string): Promise<string | undefined> {
   const handle = await open(path, 'r')
   try {
-    return await differsFrom(release, handle)
+    return await differsFrom(signed, handle)
   } finally {
     await handle.close()
   }

@@ -2,8 +2,9 @@
  * A/B directory slots: `products/<product>/{a,b}/<file>` and a link `current`. The file is moved, never copied; the
  * link changes in one rename. A failed health check links the old slot back.
  */
-import { lstat, mkdir, open, readlink, rename, rm, symlink, unlink } from 'node:fs/promises'
+import { chmod, lstat, mkdir, open, readlink, rename, rm, symlink, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { plainOf } from '../../web/core/release/confidential.ts'
 import type { Plan, Slot } from '../../web/core/rollout/lifecycle.ts'
 import type { Release } from '../../web/core/release/target.ts'
 import { makeDirectory, syncDirectory, temporaryName } from '../storage/durable.ts'
@@ -55,10 +56,8 @@ export function createSlotInstaller(options: SlotOptions): Installer {
   }
 
   return {
-    installedPath: (plan, release) => fileIn(plan, release),
-
-    async prepare(release) {
-      const previous = await currentSlot(home(release))
+    async prepare(product) {
+      const previous = await currentSlot(join(options.productsDir, product))
       return { slot: previous === 'a' ? 'b' : 'a', previous }
     },
 
@@ -77,14 +76,15 @@ export function createSlotInstaller(options: SlotOptions): Installer {
         try {
           await rm(slotDir(plan, release), { recursive: true, force: true })
           await mkdir(slotDir(plan, release), { recursive: true, mode: 0o755 })
-          await source.chmod(0o644)
           await source.sync()
           await rename(artifact, target)
+          // By its path: Node's permission model knows no chmod of a handle.
+          await chmod(target, 0o644)
           await syncDirectory(slotDir(plan, release))
           await syncDirectory(home(release))
           await syncDirectory(dirname(artifact))
           // Hashed through the handle that was moved, then the path must still lead to it: nothing can be slipped in.
-          const differs = await differsFrom(release, source)
+          const differs = await differsFrom(plainOf(release), source)
           if (differs !== undefined)
             return replaced(`the file in slot ${plan.slot} is not the release: ${differs}`)
           const [mine, there] = await Promise.all([source.stat(), lstat(target)])
@@ -139,7 +139,7 @@ export function createSlotInstaller(options: SlotOptions): Installer {
 
 /** The power went after the move: the file must prove itself where it is. */
 async function alreadyPlaced(release: Release, target: string): Promise<InstallResult> {
-  const differs = await proveFile(release, target)
+  const differs = await proveFile(plainOf(release), target)
   return differs === undefined ? ok : unfit(`the file in the slot is not the release: ${differs}`)
 }
 
@@ -152,6 +152,3 @@ export async function currentSlot(directory: string): Promise<Slot | null> {
     return null
   }
 }
-
-/** Makes the directory that the slots of all products live in. */
-export const prepareProducts = (productsDir: string): Promise<void> => makeDirectory(productsDir)

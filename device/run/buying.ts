@@ -9,10 +9,12 @@ import type { DeviceConfig } from '../config/config.ts'
 import { proveFile } from '../install/installer.ts'
 import type { Logger } from '../log.ts'
 import { StorageError } from '../storage/errors.ts'
+import type { Opener } from './confidential.ts'
 import type { Funds } from './funds.ts'
 import { addWritten, type Jobs } from './jobs.ts'
+import { PurchaseError } from './metainfo.ts'
 import { BUILT_AT_S, type Ports } from './ports.ts'
-import { artifactPath, capOf, PurchaseError, type Purchase } from './purchase.ts'
+import { artifactPath, capOf, type Purchase } from './purchase.ts'
 import { paidRecords } from './receipts.ts'
 import type { RecordKeeper } from './record.ts'
 
@@ -25,6 +27,7 @@ export type BuyingDeps = Readonly<{
   journal: Journal
   accepted: () => boolean
   purchaseOf: (job: Job) => Promise<Purchase>
+  opener: Opener
   onView: () => void
   log: Logger
   signal: AbortSignal
@@ -42,7 +45,7 @@ const COUNT_EVERY_MS = 5000
 const REFLECT_MS = 300
 
 export function createBuying(deps: BuyingDeps): Buying {
-  const { config, ports, keeper, jobs, funds, log, signal } = deps
+  const { config, ports, keeper, jobs, funds, opener, log, signal } = deps
 
   async function notYet({ release }: Job, missingBytes: number): Promise<Wait | undefined> {
     const priceCap = capOf(config, release)
@@ -55,6 +58,7 @@ export function createBuying(deps: BuyingDeps): Buying {
       floorS: Math.max(BUILT_AT_S, keeper.get().floorS),
       wallet: priceCap === 0 ? { tag: 'none' } : await funds.state(),
       missingBytes,
+      plainBytes: release.confidential?.bytes ?? 0,
       freeBytes: await ports.freeBytes(config.dataDir),
       dataDir: config.dataDir.slice(0, 500),
       byteBudget:
@@ -82,7 +86,7 @@ export function createBuying(deps: BuyingDeps): Buying {
   return {
     async admit(job) {
       if (job.phase.tag === 'queued' && job.phase.wait.why === 'withdrawn') return ports.retryMs
-      const wait = await notYet(job, job.release.bytes)
+      const wait = (await notYet(job, job.release.bytes)) ?? (await opener.whyNot(job.release))
       if (wait === undefined) await jobs.apply(job, { tag: 'admitted', at: ports.nowMs() })
       else await jobs.apply(job, { tag: 'held', wait })
       return wait === undefined ? 0 : ports.retryMs
@@ -100,12 +104,18 @@ export function createBuying(deps: BuyingDeps): Buying {
         }
         if (!(await follow(job, purchase))) return 0
         const differs = await proveFile(release, artifactPath(config.dataDir, release))
-        const at = ports.nowMs()
-        if (differs === undefined) await jobs.apply(job, { tag: 'proven', at })
-        else {
+        if (differs !== undefined) {
           const reason = `the pieces are the ones that the vendor signed, the file is not: ${differs}`
-          await jobs.apply(job, { tag: 'refused', reason, at })
+          await jobs.apply(job, { tag: 'refused', reason, at: ports.nowMs() })
+          return 0
         }
+        const opened = await opener.open(release)
+        if (opened.tag === 'held') {
+          await jobs.apply(job, opened)
+          return ports.retryMs
+        }
+        const at = ports.nowMs()
+        await jobs.apply(job, opened.tag === 'ok' ? { tag: 'proven', at } : { ...opened, at })
         return 0
       } catch (error) {
         if (signal.aborted) return 0

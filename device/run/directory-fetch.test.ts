@@ -32,6 +32,14 @@ test('files are read whole and by range, as from a server', async () => {
   expect((await get('/v/ab/1.root.json', 'bytes=10-12')).status).toBe(416)
 })
 
+test.each(['~tilde.json', '_low.json', '-dash.json', '3.a%2Fb~c.json'])(
+  'a role may be called so that its file is %s',
+  async (name) => {
+    await writeFile(join(dir, 'stick', 'v', 'ab', name), name)
+    expect(await (await get(`/v/ab/${name}`)).text()).toBe(name)
+  },
+)
+
 test.each([
   '/v/ab',
   '/v/ab/2.root.json',

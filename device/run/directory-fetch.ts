@@ -8,7 +8,7 @@ import { Readable } from 'node:stream'
 export const DIRECTORY_URL = 'http://directory.invalid'
 
 /** Names that `satpatch export` writes. Anything else is not there, whatever the file system would make of it. */
-const SEGMENT = /^[A-Za-z0-9][A-Za-z0-9._~%-]*$/
+const SEGMENT = /^[A-Za-z0-9_~%-][A-Za-z0-9._~%-]*$/
 
 /** Answers for `DIRECTORY_URL` with files of `directory`, by range too; there is no other host. */
 export function directoryFetch(directory: string): typeof fetch {

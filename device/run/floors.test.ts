@@ -70,6 +70,7 @@ class Place {
   }
 
   /** A device's looker; the function ends it, as a restart would. */
+  boot = 'boot'
   start(): { looker: ReturnType<typeof createLooker>; stop: () => Promise<void> } {
     const end = new AbortController()
     const config = parseConfig(
@@ -96,7 +97,13 @@ class Place {
     }
     const looker = createLooker({
       config,
-      ports: { fetch: fetcher, nowMs: () => this.nowMs, random: () => 0.5, retryMs: 5 } as unknown as Ports,
+      ports: {
+        fetch: fetcher,
+        nowMs: () => this.nowMs,
+        bootId: () => this.boot,
+        random: () => 0.5,
+        retryMs: 5,
+      } as unknown as Ports,
       pool: {
         status: liveCell([{ url: 'ws://relay.test', connected: true }]),
         publish: () => Promise.resolve(),
@@ -175,9 +182,16 @@ test('a clock that was set back brings nothing expired back', async () => {
     buildTimestamp({ version: 2, nowMs: NOW - 101 * DAY_MS, snapshotVersion: 1, snapshot }),
     testKeys.timestamp,
   )
-  place.start()
+  const second = place.start()
   await expect.poll(() => place.refused).toContain('freeze')
   expect(place.refused).toContain('clock-set-back')
+  await second.stop()
+  // The same on a board that has just started and has no time yet: it waits, and nobody is accused.
+  place.refused.length = 0
+  place.boot = 'another boot'
+  place.start()
+  await expect.poll(() => place.refused).toContain('freeze')
+  expect(place.refused).not.toContain('clock-set-back')
   expect(place.record.get().notice).toMatch(/no plausible time/)
 })
 

@@ -39,15 +39,17 @@ export function createFunds(deps: { ports: Ports; log: Logger; onChange: () => v
   function refreshSoon(): void {
     timer ??= setTimeout(() => {
       timer = undefined
-      wallet?.balance().then(
-        (now) => {
-          const changed = now !== balance
-          balance = now
-          if (changed) deps.onChange()
-        },
-        (error: unknown) => log.debug({ reason: words(error) }, 'balance unknown'),
-      )
+      refresh().catch((error: unknown) => log.debug({ reason: words(error) }, 'balance unknown'))
     }, BALANCE_SPACING_MS)
+  }
+
+  async function refresh(): Promise<void> {
+    if (wallet === undefined) return
+    info ??= await wallet.info() // first, so that a balance is never told in another money
+    const now = await wallet.balance()
+    const changed = now !== balance
+    balance = now
+    if (changed) deps.onChange()
   }
 
   async function make(need: Msat): Promise<void> {

@@ -1,7 +1,7 @@
 /** Asks the vendor to take this device in, and waits for the answer (ARCHITECTURE.md "Joining"). */
 import { readFile } from 'node:fs/promises'
 import * as v from 'valibot'
-import { fromHex } from '../../web/core/bytes.ts'
+import { fromHex, toHex, type PartyKey } from '../../web/core/bytes.ts'
 import { publicKey } from '../../web/core/nostr/event.ts'
 import { GIFT_WRAP, JOIN_ACCEPT, JOIN_REQUEST } from '../../web/core/nostr/kinds.ts'
 import { joinAcceptSchema, type JoinAccept, type JoinRequest } from '../../web/core/rollout/messages.ts'
@@ -16,18 +16,19 @@ import { writeJoinState, type JoinState } from './join-state.ts'
 /** The request is repeated this often: it may have come before the vendor's page listened. */
 const REPEAT_MS = 60_000
 
-export type JoinDeps = Readonly<{
+type HearDeps = Readonly<{
   config: DeviceConfig
   state: JoinState
+  /** The vendor's key as its metadata names it by now, where that is known. */
+  vendorKey?: () => PartyKey | undefined
   pool: Pool
-  nowMs: () => number
   signal: AbortSignal
-  onTrouble: (text: string) => void
 }>
+export type JoinDeps = HearDeps & Readonly<{ nowMs: () => number; onTrouble: (text: string) => void }>
 
 /** Resolves when the vendor has accepted; rejects when `signal` aborts. */
 export function awaitAcceptance(deps: JoinDeps): Promise<JoinAccept> {
-  const { config, state, pool, signal } = deps
+  const { config, state, pool } = deps
   const request: JoinRequest = {
     v: 1,
     secret: state.secret,
@@ -36,29 +37,44 @@ export function awaitAcceptance(deps: JoinDeps): Promise<JoinAccept> {
     walletClient: publicKey(fromHex(config.walletClient)),
   }
   const ask = (): void => {
+    const [to = state.nostr] = vendorKeys(deps)
     const template = {
       kind: JOIN_REQUEST,
       created_at: Math.floor(deps.nowMs() / 1000),
-      tags: [['p', state.nostr]],
+      tags: [['p', to]],
       content: JSON.stringify(request),
     }
     pool
-      .publish(wrap(template, config.identity.secret, state.nostr), { timeoutMs: REPEAT_MS })
+      .publish(wrap(template, config.identity.secret, to), { timeoutMs: REPEAT_MS })
       .catch((error: unknown) => deps.onTrouble(error instanceof Error ? error.message : String(error)))
   }
+  const accepted = hear(deps, () => true)
+  const timer = setInterval(ask, REPEAT_MS)
+  if (!deps.signal.aborted) ask()
+  return accepted.finally(() => clearInterval(timer))
+}
+
+/** Resolves when the vendor gives an allowance to a device that was accepted without one; rejects as above. */
+export const awaitAllowance = (deps: HearDeps): Promise<JoinAccept> =>
+  hear(deps, (accept) => connectionOf(deps.config, accept) !== undefined)
+
+const vendorKeys = ({ state, vendorKey }: HearDeps): readonly PartyKey[] => [
+  ...new Set([vendorKey?.() ?? state.nostr, state.nostr]),
+]
+
+function hear(deps: HearDeps, wanted: (accept: JoinAccept) => boolean): Promise<JoinAccept> {
+  const { config, pool, signal } = deps
   return new Promise((resolve, reject) => {
     const stop = pool.subscribe([{ kinds: [GIFT_WRAP], '#p': [config.identity.key] }], (event) => {
       const rumour = unwrap(event, config.identity.secret)
-      if (rumour?.kind !== JOIN_ACCEPT || rumour.pubkey !== state.nostr) return
+      if (rumour?.kind !== JOIN_ACCEPT || !vendorKeys(deps).includes(rumour.pubkey)) return
       const accept = parseAccept(rumour.content)
-      if (accept?.vendor !== config.vendor) return
+      if (accept?.vendor !== config.vendor || !wanted(accept)) return
       end()
       resolve(accept)
     })
-    const timer = setInterval(ask, REPEAT_MS)
     const end = (): void => {
       stop()
-      clearInterval(timer)
       signal.removeEventListener('abort', onAbort)
     }
     const onAbort = (): void => {
@@ -67,7 +83,6 @@ export function awaitAcceptance(deps: JoinDeps): Promise<JoinAccept> {
     }
     if (signal.aborted) return onAbort()
     signal.addEventListener('abort', onAbort, { once: true })
-    ask()
   })
 }
 
@@ -90,16 +105,25 @@ export async function keepAcceptance(
   accept: JoinAccept,
   nowMs: number,
 ): Promise<string | undefined> {
-  let connection = config.walletConnection
-  if (connection === undefined && accept.wallet !== undefined && accept.wallet.relays.length > 0) {
-    const { walletPubkey: wallet, relays } = accept.wallet
-    const made = composeConnection({ wallet, relays, secret: config.walletClient })
-    if (parseConnection(made).ok) {
-      connection = made
-      const source = await readFile(config.file, 'utf8')
-      await writeDurably(config.file, withWalletConnection(source, config.file, made))
-    }
+  const made = config.walletConnection === undefined ? connectionOf(config, accept) : undefined
+  if (made !== undefined) {
+    const source = await readFile(config.file, 'utf8')
+    await writeDurably(config.file, withWalletConnection(source, config.file, made))
   }
-  await writeJoinState(config.dataDir, { ...state, acceptedAt: nowMs })
-  return connection
+  await writeJoinState(config.dataDir, { ...state, acceptedAt: state.acceptedAt ?? nowMs })
+  return config.walletConnection ?? made
+}
+
+function connectionOf({ walletClient: secret }: DeviceConfig, { wallet }: JoinAccept): string | undefined {
+  if (wallet === undefined || wallet.relays.length === 0) return undefined
+  const made = composeConnection({ wallet: wallet.walletPubkey, relays: wallet.relays, secret })
+  return parseConnection(made).ok ? made : undefined
+}
+
+/** The client key of the vendor's allowance; `undefined`: the owner's own wallet pays, or there is nobody to give one. */
+export function allowanceClient(config: DeviceConfig, state: JoinState | undefined): PartyKey | undefined {
+  const { walletConnection, walletClient } = config
+  const own = walletConnection === undefined ? undefined : parseConnection(walletConnection)
+  if (own?.ok === true && toHex(own.connection.secret) !== walletClient) return undefined
+  return state === undefined ? undefined : publicKey(fromHex(walletClient))
 }

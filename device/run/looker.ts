@@ -7,6 +7,7 @@ import { liveCell, type Live } from '../../web/core/live.ts'
 import type { NostrEvent } from '../../web/core/nostr/event.ts'
 import { RELEASE } from '../../web/core/nostr/kinds.ts'
 import { floorFrom, readAnnouncement } from '../../web/core/release/announce.ts'
+import { announcersOf } from '../../web/core/release/announcers.ts'
 import { choose, whyText, type Choice, type Refused } from '../../web/core/release/choose.ts'
 import { readRoot } from '../../web/core/release/repository.ts'
 import type { RootSigned } from '../../web/core/release/tuf.ts'
@@ -24,6 +25,7 @@ import {
 import type { TextStore } from '../../web/edge/release/store.ts'
 import type { DeviceConfig } from '../config/config.ts'
 import type { Logger } from '../log.ts'
+import { createClock } from './clock.ts'
 import { BUILT_AT_S, type Ports } from './ports.ts'
 import type { RecordKeeper } from './record.ts'
 import type { RefusedBook } from './refused.ts'
@@ -55,6 +57,8 @@ export type LookerDeps = Readonly<{
 /** The newest announcement outlives a restart, as the metadata does. */
 const FLOOR = 'floor/announcement.json'
 const MAX_EVENT_CHARS = 4096
+/** Words that are no floor cost a look at most so often. */
+const SIGNER_EVERY_MS = 10_000
 /** Announcements heard before the vendor's key is known. */
 const MAX_UNJUDGED = 16
 
@@ -64,6 +68,8 @@ export function createLooker(deps: LookerDeps): Looker {
   const wake = createWake(signal)
   let floorEvent: { json: string; targetsVersion: number; by: PartyKey } | undefined
   let unjudged: string[] = []
+  const clockJudge = createClock(deps.store, ports.bootId?.())
+  let signerHeardMs = -Infinity
   /** What the vendor signed under a key that it has changed since is no attack. */
   const formerKeys = new Set<string>()
 
@@ -76,17 +82,32 @@ export function createLooker(deps: LookerDeps): Looker {
       return
     }
     const targetsVersion = floorFrom(json, config.vendor, key)
-    if (targetsVersion === undefined) return forged(json, key)
+    if (targetsVersion === undefined) return others(json, key)
     if (targetsVersion <= (floorEvent?.targetsVersion ?? 0)) return
     floorEvent = { json, targetsVersion, by: key }
     deps.store.put(FLOOR, json).catch((error: unknown) => log.warn({ err: error }, 'a floor was not kept'))
     if (targetsVersion > (verified.get()?.targetsVersion ?? 0)) wake.now()
   }
 
-  /** Said in the vendor's name by somebody else. */
-  function forged(json: string, key: PartyKey): void {
+  /** Said by somebody else: who signs releases too makes the device look, and raises no floor. */
+  function others(json: string, key: PartyKey): void {
+    const found = verified.get()
     const author = /"pubkey":"([0-9a-f]{64})"/.exec(json)?.[1] ?? 'unknown'
-    if (formerKeys.has(author)) return
+    const product = /\["d","([^"@]{1,64})@/.exec(json)?.[1] ?? ''
+    const who =
+      found &&
+      announcersOf(
+        found.current.root.signed,
+        found.current.targets.signed,
+        found.vendorBlock,
+      )(author, product)
+    if (formerKeys.has(author) || who === 'former') return
+    if (found && who === 'signer' && floorFrom(json, config.vendor, author as PartyKey) !== undefined) {
+      const nowMs = ports.nowMs()
+      if (Math.abs(nowMs - signerHeardMs) < SIGNER_EVERY_MS) return
+      signerHeardMs = nowMs
+      return wake.now()
+    }
     const text =
       author === key
         ? 'its signature is none'
@@ -113,16 +134,18 @@ export function createLooker(deps: LookerDeps): Looker {
         { targets: found.targetsVersion, releases: found.releases.length },
         'release metadata verified',
       )
-      for (const { path, why } of found.skipped) {
+      for (const { path, why, attack } of found.skipped) {
         log.warn({ path, why }, 'a target is left out')
-        if (/file name|path/.test(why))
-          deps.refused.note('unsafe-name', 'the vendor’s targets', `${path.slice(0, 100)}: ${why}.`)
+        if (attack !== undefined)
+          deps.refused.note(attack, 'the vendor’s targets', `${path.slice(0, 100)}: ${why}.`)
       }
     }
     // Delegates publish without a new version of the vendor's targets.
     if (JSON.stringify(found.unheard) !== JSON.stringify(before?.unheard ?? []))
-      for (const { role, text } of found.unheard)
+      for (const { role, text, attack } of found.unheard) {
         log.warn({ role, why: text }, 'a delegated role goes unheard')
+        if (attack !== undefined) deps.refused.note(attack, role, text)
+      }
     if (before !== undefined && before.vendorBlock.nostr !== found.vendorBlock.nostr)
       formerKeys.add(before.vendorBlock.nostr)
     // An announcement counts for as long as the vendor names the key that made it.
@@ -154,7 +177,7 @@ export function createLooker(deps: LookerDeps): Looker {
       fetch: ports.fetch,
       signal,
       ...(floor === undefined ? {} : { floor }),
-      ...(ports.offline === true ? { offline: true } : {}),
+      ...(ports.offline === undefined ? {} : { offline: true }),
       onRefused: (mirror, { tag, text }) => deps.refused.note(tag, mirror, text),
     })
 
@@ -181,7 +204,8 @@ export function createLooker(deps: LookerDeps): Looker {
       clockMs < nowMs
         ? waitText({ why: 'time', nowS: Math.max(0, Math.floor(clockMs / 1000)), floorS })
         : undefined
-    if (wrongClock !== undefined) deps.refused.note('clock-set-back', 'this device', wrongClock)
+    const says = await clockJudge.judge(clockMs, floorS)
+    if (says.tag === 'set-back') deps.refused.note('clock-set-back', 'this device', says.text)
     let result = await refreshed(nowMs, floorEvent?.targetsVersion)
     if (signal.aborted) return true
     if (result.tag === 'refused' && result.refusal.tag === 'freeze' && floorEvent !== undefined) {
@@ -269,6 +293,8 @@ const targetsSigners = (root: RootSigned): Sha256Hex =>
 export const choiceFor = (record: DeviceRecord, found: Verified, config: DeviceConfig): Choice =>
   choose(found.releases, {
     hardware: config.hardware,
+    // An install step of its own has its own settings, and the last word.
+    handsOver: config.installCommand !== undefined || config.installSocket !== undefined,
     installed: Object.fromEntries(
       Object.entries(record.installed).map(([product, { version }]) => [product, version]),
     ),

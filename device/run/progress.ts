@@ -21,7 +21,7 @@ const SEQ_BLOCK = 1000
 export interface ProgressTeller {
   /** Something changed; `urgent` for a change of state. */
   poke(urgent: boolean): void
-  /** Sends what is pending and ends. */
+  /** Ends when what is on its way is out. */
   stop(): Promise<void>
 }
 
@@ -39,7 +39,7 @@ export function createProgressTeller(deps: ProgressDeps): ProgressTeller {
   const { config, ports, keeper } = deps
   let seq = keeper.get().seq
   let reserved = seq
-  let lastCreatedS = 0
+  let lastCreatedS = Math.floor(ports.nowMs() / 1000) - 1
   let lastSentMs = -Infinity
   let pending: 'no' | 'soon' | 'now' = 'no'
   let timer: ReturnType<typeof setTimeout> | undefined
@@ -66,7 +66,6 @@ export function createProgressTeller(deps: ProgressDeps): ProgressTeller {
       at: nowMs,
       ...(await deps.describe()),
     })
-    // An addressable event of the same second replaces another only by chance.
     lastCreatedS = Math.max(lastCreatedS + 1, Math.floor(nowMs / 1000))
     const template = {
       kind: PROGRESS,
@@ -83,7 +82,10 @@ export function createProgressTeller(deps: ProgressDeps): ProgressTeller {
 
   function schedule(): void {
     if (stopped || pending === 'no' || sending !== undefined || timer !== undefined) return
-    const spacing = pending === 'now' ? 0 : Math.max(0, lastSentMs + SPACING_MS - ports.nowMs())
+    const nowMs = ports.nowMs()
+    // An addressable event of the same second replaces another only by chance, and one dated ahead outlives a restart.
+    const dueMs = Math.max((lastCreatedS + 1) * 1000, pending === 'now' ? 0 : lastSentMs + SPACING_MS)
+    const spacing = Math.min(SPACING_MS, Math.max(0, dueMs - nowMs))
     timer = setTimeout(() => {
       timer = undefined
       void flush()

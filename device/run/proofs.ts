@@ -10,8 +10,7 @@ import { errnoOf, storageError } from '../storage/errors.ts'
 const MAX_FILES = 256
 
 export const proofsDir = (dataDir: string): string => join(dataDir, 'proofs')
-export const proofPath = (dataDir: string, seller: PartyKey): string =>
-  join(proofsDir(dataDir), `${seller}.json`)
+const proofPath = (dataDir: string, seller: PartyKey): string => join(proofsDir(dataDir), `${seller}.json`)
 
 /** The file is the accusation's Nostr event. Gives its path, or `undefined` when there are enough. @throws StorageError */
 export async function keepProof(dataDir: string, { cheat, event }: Proven): Promise<string | undefined> {
@@ -28,7 +27,7 @@ export async function keepProof(dataDir: string, { cheat, event }: Proven): Prom
   return path
 }
 
-export async function proofFiles(dataDir: string): Promise<string[]> {
+async function proofFiles(dataDir: string): Promise<string[]> {
   try {
     return (await readdir(proofsDir(dataDir))).filter((name) => /^[0-9a-f]{64}\.json$/.test(name))
   } catch (error) {

@@ -2,16 +2,13 @@
  * Buys one release: opens the file, joins the swarm, drives a `Download` and takes it up again after trouble with the
  * disk. The same object waits for the last payments while the release is already being installed.
  */
-import { mkdir, readFile, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { totalmem } from 'node:os'
-import { join } from 'node:path'
-import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../web/core/exchange/desk.ts'
 import { liveCell, type Live } from '../../web/core/live.ts'
 import { priceOf, type Msat } from '../../web/core/money/msat.ts'
 import type { Release } from '../../web/core/release/target.ts'
 import { BUYER_DEFAULTS, memoryBytesFor } from '../../web/core/swarm/buyer.ts'
-import { readMetainfo } from '../../web/core/swarm/metainfo.ts'
-import { artifactUrl, fetchTorrent, type Verified } from '../../web/edge/release/mirror.ts'
+import type { Verified } from '../../web/edge/release/mirror.ts'
 import type {
   BuyPolicy,
   Download,
@@ -20,26 +17,22 @@ import type {
   Metainfo,
   PieceStore,
   Session,
-  Shop,
   Swarm,
 } from '../../web/edge/swarm/api.ts'
 import type { RateLimit } from '../../web/edge/swarm/rate-limit.ts'
 import type { Cheats } from '../../web/edge/swarm/cheats.ts'
 import type { Wallet } from '../../web/edge/wallet/wallet.ts'
 import type { DeviceConfig } from '../config/config.ts'
-import { asEventLog, type Logger } from '../log.ts'
-import { writeDurably } from '../storage/durable.ts'
-import { errnoOf, StorageError, storageError } from '../storage/errors.ts'
+import type { Logger } from '../log.ts'
+import { artifactPath, downloadDir } from '../storage/downloads.ts'
+import { StorageError } from '../storage/errors.ts'
 import type { NodeJournal } from '../storage/journal.ts'
 import { countPieces, hasPiece, openPieceStore } from '../storage/piece-store.ts'
+import { metainfoOf, mirrorsOf } from './metainfo.ts'
 import type { Ports } from './ports.ts'
 import type { RefusedBook } from './refused.ts'
-import { encodeCount, encodeSold, mirrorBytesKey, soldKey, type Sold } from './sums.ts'
-
-/** The message is for the device's owner; the purchase is tried again. */
-export class PurchaseError extends Error {
-  override readonly name = 'PurchaseError'
-}
+import { createResale, openInstalled } from './resale.ts'
+import { encodeCount, mirrorBytesKey, type Sold } from './sums.ts'
 
 export type PurchaseDeps = Readonly<{
   config: DeviceConfig
@@ -57,6 +50,8 @@ export type PurchaseDeps = Readonly<{
   refused: Pick<RefusedBook, 'note'>
   /** A payment that settled after the pieces had been bought elsewhere. */
   onLate: () => void
+  /** Something of what was bought has been sold on. */
+  onSold: () => void
   log: Logger
 }>
 
@@ -77,28 +72,39 @@ export interface Purchase {
   buy(wallet: Wallet | undefined, signal: AbortSignal): Promise<'complete' | 'stopped'>
   /** Resolves when no payment is open; goes on with `buy`'s download or starts one. */
   settle(wallet: Wallet | undefined, signal: AbortSignal): Promise<void>
+  /** The next release has begun: this one stays open for its payments only. */
+  stopSelling(): Promise<void>
   close(): Promise<void>
 }
 
-export const downloadDir = (dataDir: string, release: Release): string =>
-  join(dataDir, 'downloads', release.infoHash)
-export const artifactPath = (dataDir: string, release: Release): string =>
-  join(downloadDir(dataDir, release), 'artifact')
+export { artifactPath, downloadDir }
 
 /** What was downloaded for a release goes, once it is installed or given up. */
 export const removeDownload = (dataDir: string, release: Release): Promise<void> =>
   rm(downloadDir(dataDir, release), { recursive: true, force: true })
 
+/**
+ * `buy`: pieces are bought, and sold where the owner wants it. The file has been proven and moved away: `settle`, only
+ * payments are still open; `resell`, and it is sold from where it is installed.
+ */
+export type PurchaseMode = 'buy' | 'settle' | 'resell'
+
 /** @throws PurchaseError, StorageError */
 export async function openPurchase(
   deps: PurchaseDeps,
   release: Release,
-  /** The file has been proven and moved to its slot: only payments are still open. */
-  sealed: boolean,
+  mode: PurchaseMode,
 ): Promise<Purchase> {
   const { config, ports, log } = deps
   const meta = await metainfoOf(deps, release)
-  const store = sealed ? sealedStore(meta) : await openPieceStore(artifactPath(config.dataDir, release), meta)
+  const installed = mode === 'resell' ? await openInstalled(config.dataDir, release, meta) : undefined
+  if (mode === 'resell' && installed === undefined)
+    log.warn({ path: release.path }, 'not resold any more: the installed file has changed')
+  const store =
+    mode === 'buy'
+      ? await openPieceStore(artifactPath(config.dataDir, release), meta)
+      : (installed ?? sealedStore(meta))
+  const sells = mode === 'buy' || installed !== undefined
   const journalBefore = deps.journal.bytesWritten
   const startedMs = ports.nowMs()
   let taken = 0
@@ -153,8 +159,19 @@ export async function openPurchase(
   let download: Download | undefined
   let stopWatching: (() => void)[] = []
   let closed = false
-  let shop: Shop | undefined
-  const sold = liveCell<Sold>({ earned: 0 as Msat, pieces: 0, bytes: 0 })
+  const resale = createResale({
+    config,
+    ports,
+    journal,
+    session,
+    release,
+    priceCap: capOf(config, release),
+    verified: deps.verified,
+    uploadLimit: deps.uploadLimit,
+    startedMs,
+    onSold: deps.onSold,
+    log,
+  })
 
   async function begin(wallet: Wallet | undefined): Promise<Download> {
     if (download !== undefined) return download
@@ -191,7 +208,7 @@ export async function openPurchase(
       note(mirrorBytesKey(release, startedMs), encodeCount(mirrorBytes))
     })
     download = made
-    sellTo(wallet)
+    if (wallet !== undefined && sells) resale.start(wallet)
     stopWatching = [
       made.subscribe((value) => snapshot.set(value)),
       made.onLate(deps.onLate),
@@ -205,36 +222,6 @@ export async function openPurchase(
   /** For people only: a disk that fails here fails elsewhere, and is told there. */
   function note(key: string, value: Uint8Array): void {
     deps.journal.put(key, value).catch((error: unknown) => log.warn({ err: error }, 'a sum was not kept'))
-  }
-
-  /** What is proven here is sold while it is here; never given. */
-  function sellTo(wallet: Wallet | undefined): void {
-    const price = config.trade.resell
-    if (price === undefined || wallet === undefined || shop !== undefined || sealed) return
-    const vendor = deps.verified()?.vendorBlock
-    const made = ports.createShop({
-      session,
-      identity: config.identity,
-      journal,
-      wallet,
-      policy: {
-        price: Math.min(price, capOf(config, release)) as Msat,
-        gifts: { to: 'nobody', copies: 0 },
-        approved: vendor === undefined ? [] : [vendor.nostr],
-        unpaidBytes: DEFAULT_UNPAID_BYTES,
-        unprovenBytes: DEFAULT_UNPROVEN_BYTES,
-      },
-      ...(deps.uploadLimit === undefined ? {} : { upload: deps.uploadLimit }),
-      nowMs: ports.nowMs,
-      log: asEventLog(log),
-    })
-    shop = made
-    made.subscribe((now) => {
-      const before = sold.get()
-      sold.set({ earned: now.earned, pieces: now.soldPieces, bytes: now.uploadedBytes })
-      if (now.earned !== before.earned) note(soldKey(release, startedMs), encodeSold(sold.get()))
-    })
-    made.start().catch((error: unknown) => log.warn({ err: error }, 'reselling did not start'))
   }
 
   async function end(): Promise<void> {
@@ -268,7 +255,7 @@ export async function openPurchase(
     meta,
     store,
     snapshot,
-    sold,
+    sold: resale.sold,
     takeWritten() {
       const total = store.bytesWritten + deps.journal.bytesWritten - journalBefore
       const since = total - taken
@@ -299,10 +286,11 @@ export async function openPurchase(
         throw error
       }
     },
+    stopSelling: resale.stop,
     async close() {
       if (closed) return
       closed = true
-      await shop?.stop()
+      await resale.stop()
       await end()
       await session.leave()
       await store.close()
@@ -310,8 +298,6 @@ export async function openPurchase(
   }
 }
 
-/** Pieces that may be at stake with sellers that have not delivered yet, all together, unless the owner says otherwise. */
-const UNPROVEN_PIECES = 4
 /** With a download limit no more is asked for than comes in so many seconds: well within a seller's time for a window. */
 const PACED_SECONDS = 4
 
@@ -334,7 +320,8 @@ function policyOf(config: DeviceConfig, release: Release, verified: Verified | u
     priceCap,
     budget: config.budget,
     riskBudget: Math.max(config.riskBudget, piece) as Msat,
-    unprovenBudget: Math.max(config.unprovenBudget ?? UNPROVEN_PIECES * piece, piece) as Msat,
+    unprovenBudget:
+      config.unprovenBudget === undefined ? undefined : (Math.max(config.unprovenBudget, piece) as Msat),
     lockedTimeoutMs: config.lockedTimeoutMs,
     approved: vendor === undefined ? [] : [vendor.nostr, ...vendor.distributors],
   }
@@ -345,69 +332,6 @@ export const capOf = (config: DeviceConfig, release: Release): Msat =>
   config.priceCap !== undefined && config.priceCap < release.priceCapMsat
     ? config.priceCap
     : release.priceCapMsat
-
-/** Static hosts of the owner's choice and of the vendor's. */
-const staticMirrors = (config: DeviceConfig, verified: Verified | undefined): readonly string[] => [
-  ...new Set([...config.mirrors, ...(verified?.vendorBlock.mirrors ?? [])]),
-]
-
-/** Where the artifact may lie as a plain file. */
-function mirrorsOf(
-  config: DeviceConfig,
-  release: Release,
-  verified: Verified | undefined,
-): readonly string[] {
-  const { mirrorUrl } = config.trade
-  const own =
-    mirrorUrl === undefined ? [] : [mirrorUrl.replaceAll('{file}', encodeURIComponent(release.fileName))]
-  const hosts = staticMirrors(config, verified)
-  return [...own, ...hosts.map((host) => artifactUrl(host, config.vendor, release.sha256))]
-}
-
-/** From disk, or from a mirror and then kept: an open payment must be settled without any mirror. */
-async function metainfoOf(deps: PurchaseDeps, release: Release): Promise<Metainfo> {
-  const directory = downloadDir(deps.config.dataDir, release)
-  const path = join(directory, 'metainfo.torrent')
-  try {
-    return readMetainfo(await readFile(path), release)
-  } catch (error) {
-    const code = errnoOf(error)
-    if (code !== undefined && code !== 'ENOENT') throw storageError(error, path)
-  }
-  const meta = await fetchMetainfo(deps, release)
-  try {
-    await mkdir(directory, { recursive: true, mode: 0o700 })
-    await writeDurably(path, meta.torrent)
-  } catch (error) {
-    throw storageError(error, path)
-  }
-  return meta
-}
-
-/** Each mirror in turn: one that shows another list is passed over like one that shows none. @throws PurchaseError */
-async function fetchMetainfo(
-  { config, ports, refused, verified }: PurchaseDeps,
-  release: Release,
-): Promise<Metainfo> {
-  const troubles: string[] = []
-  for (const mirror of [...config.relays, ...staticMirrors(config, verified())]) {
-    const fetched = await fetchTorrent([mirror], config.vendor, release.infoHash, ports.fetch)
-    if (fetched.tag === 'failed') {
-      troubles.push(fetched.text)
-      continue
-    }
-    try {
-      return readMetainfo(fetched.bytes, release)
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error)
-      refused.note('wrong-pieces', mirror, `The list of pieces is not the release’s: ${why}.`)
-      troubles.push(`${mirror}: its list of pieces is not the release’s`)
-    }
-  }
-  throw new PurchaseError(
-    `The list of pieces cannot be fetched (${troubles.join('; ').slice(0, 400)}). It is tried again.`,
-  )
-}
 
 /** Stands for a file that is proven and moved away: everything is there, nothing is written. */
 function sealedStore(meta: Metainfo): PieceStore {

@@ -2,45 +2,48 @@
 import type { Job } from '../../web/core/rollout/lifecycle.ts'
 import type { Wallet } from '../../web/edge/wallet/wallet.ts'
 import { idOf } from './jobs.ts'
-import { openPurchase, type Purchase, type PurchaseDeps } from './purchase.ts'
+import { openPurchase, type Purchase, type PurchaseDeps, type PurchaseMode } from './purchase.ts'
+import { resoldUntilMs } from './resale.ts'
 import { createWake } from './wake.ts'
-
-/** How long a device resells a release that it has, unless the next one comes first. */
-const RESELL_MS = 24 * 3_600_000
 
 export interface Purchases {
   open(job: Job): Promise<Purchase>
   opened(job: Job): Purchase | undefined
-  /** Begins to settle what is open, unless that is under way or too early. */
-  settleSoon(job: Job): void
+  /**
+   * Does beside everything else what a release still needs that was bought: settles what is open and, over restarts too,
+   * waits for late payments and resells. Nothing happens where that is under way or too early.
+   */
+  tend(job: Job): void
+  /** Whether its files are still needed. */
+  keeps(job: Job): Promise<boolean>
   close(): Promise<void>
 }
 
 export type PurchasesDeps = PurchaseDeps &
   Readonly<{
     wallet: () => Wallet | undefined
+    /** All of the device, oldest first. */
+    jobs: () => readonly Job[]
     signal: AbortSignal
     onSettled: (job: Job) => Promise<void>
   }>
 
 export function createPurchases(deps: PurchasesDeps): Purchases {
   const { ports, signal, log } = deps
-  const opening = new Map<string, { sealed: boolean; purchase: Promise<Purchase> }>()
+  const opening = new Map<string, { mode: PurchaseMode; purchase: Promise<Purchase> }>()
   const opened = new Map<string, Purchase>()
-  const settling = new Set<string>()
+  const tending = new Set<string>()
   /** Paid for and over, kept open for late payments and for reselling. */
-  const idle = new Set<string>()
+  const idle = new Map<string, Job>()
   const timers = new Set<ReturnType<typeof setTimeout>>()
 
-  function open(job: Job, sealed: boolean): Promise<Purchase> {
+  function open(job: Job, mode: PurchaseMode): Promise<Purchase> {
     const id = idOf(job)
     const known = opening.get(id)
     if (known !== undefined) return known.purchase
     // The next release: what was sold of the last one is over.
-    if (deps.config.trade.resell !== undefined)
-      for (const old of idle)
-        close(old).catch((error: unknown) => log.warn({ err: error }, 'a purchase could not be closed'))
-    const purchase = openPurchase(deps, job.release, sealed).then(
+    if (deps.config.trade.resell !== undefined && mode === 'buy') for (const old of idle.values()) retire(old)
+    const purchase = openPurchase(deps, job.release, mode).then(
       (ready) => {
         opened.set(id, ready)
         return ready
@@ -50,7 +53,7 @@ export function createPurchases(deps: PurchasesDeps): Purchases {
         throw error
       },
     )
-    opening.set(id, { sealed, purchase })
+    opening.set(id, { mode, purchase })
     return purchase
   }
 
@@ -63,6 +66,37 @@ export function createPurchases(deps: PurchasesDeps): Purchases {
     await purchase?.close()
   }
 
+  /** Payments that were out when its pieces came another way, or debts whose invoices lapsed. */
+  const awaitsMoney = async ({ release }: Job): Promise<boolean> =>
+    (await deps.journal.keys(`buy/${release.infoHash}/`)).length > 0
+
+  const resoldMs = (job: Job): number =>
+    Math.max(0, resoldUntilMs(deps.config, job, deps.jobs()) - ports.nowMs())
+
+  const keeps = async (job: Job): Promise<boolean> =>
+    opening.has(idOf(job)) || resoldMs(job) > 0 || (await awaitsMoney(job))
+
+  function retireLater(job: Job, ms: number): void {
+    const timer = setTimeout(() => {
+      timers.delete(timer)
+      // It may have been settled before it was installed.
+      const leftMs = resoldMs(deps.jobs().find((one) => idOf(one) === idOf(job)) ?? job)
+      if (leftMs > 0) retireLater(job, leftMs)
+      else retire(job)
+    }, ms)
+    timers.add(timer)
+  }
+
+  /** No longer sold, and closed unless a payment may still settle. */
+  function retire(job: Job): void {
+    const over = async (): Promise<void> => {
+      await opened.get(idOf(job))?.stopSelling()
+      if (!(await awaitsMoney(job))) return close(idOf(job))
+      if (!signal.aborted) retireLater(job, ports.lateWatchMs)
+    }
+    over().catch((error: unknown) => log.warn({ err: error }, 'a purchase could not be closed'))
+  }
+
   async function settle(job: Job): Promise<void> {
     const id = idOf(job)
     const retry = createWake(signal)
@@ -71,18 +105,13 @@ export function createPurchases(deps: PurchasesDeps): Purchases {
     while (!signal.aborted) {
       try {
         // One that was given up must not go on buying: to a sealed one everything is there.
-        if (givenUp && opening.get(id)?.sealed === false) await close(id)
-        const purchase = await open(job, true)
+        if (givenUp && opening.get(id)?.mode === 'buy') await close(id)
+        const purchase = await open(job, resoldMs(job) > 0 ? 'resell' : 'settle')
         await purchase.settle(deps.wallet(), signal)
         if (signal.aborted) return
         await deps.onSettled(job)
-        idle.add(id)
-        const stayMs = deps.config.trade.resell === undefined ? ports.lateWatchMs : RESELL_MS
-        const timer = setTimeout(() => {
-          timers.delete(timer)
-          close(id).catch((error: unknown) => log.warn({ err: error }, 'a purchase could not be closed'))
-        }, stayMs)
-        timers.add(timer)
+        idle.set(id, job)
+        retireLater(job, Math.max(ports.lateWatchMs, resoldMs(job)))
         return
       } catch (error) {
         if (signal.aborted) return
@@ -93,15 +122,25 @@ export function createPurchases(deps: PurchasesDeps): Purchases {
   }
 
   return {
-    open: (job) => open(job, false),
+    open: (job) => open(job, 'buy'),
     opened: (job) => opened.get(idOf(job)),
-    settleSoon(job) {
+    tend(job) {
       const id = idOf(job)
       const early = ['announced', 'queued', 'buying', 'held'].includes(job.phase.tag)
-      if (job.payments !== 'open' || early || settling.has(id)) return
-      settling.add(id)
-      void settle(job).finally(() => settling.delete(id))
+      if (early || job.payments === 'none' || tending.has(id)) return
+      // Settled after a restart and before it was installed: now it can be sold from there.
+      const sellsNow = opening.get(id)?.mode === 'settle' && resoldMs(job) > 0
+      if (idle.has(id) && !sellsNow) return
+      tending.add(id)
+      const look = async (): Promise<void> => {
+        if (idle.has(id)) await close(id)
+        if (job.payments === 'open' || (await keeps(job))) await settle(job)
+      }
+      look()
+        .catch((error: unknown) => log.warn({ err: error }, 'a past purchase could not be looked at'))
+        .finally(() => tending.delete(id))
     },
+    keeps,
     async close() {
       for (const timer of timers) clearTimeout(timer)
       await Promise.all([...opening.keys()].map(close))

@@ -6,11 +6,14 @@ import { concat, toHex, utf8, type Bytes, type PartyKey, type Sha256Hex } from '
 import { verifyReceipt } from '../../web/core/exchange/quote.ts'
 import type { Receipt } from '../../web/core/exchange/receipt.ts'
 import { sum, ZERO, type Msat } from '../../web/core/money/msat.ts'
-import type { Release } from '../../web/core/release/target.ts'
-import { releaseSchema } from '../../web/core/rollout/lifecycle.ts'
+import {
+  partyKeySchema,
+  releaseSchema,
+  sha256HexSchema,
+  type Release,
+} from '../../web/core/release/target.ts'
 import { receiptsBlobSchema, type SellerSum, type WindowRow } from '../../web/core/rollout/messages.ts'
 import { receiptsRoot } from '../../web/core/rollout/report.ts'
-import { partyKeySchema, sha256HexSchema } from '../../web/core/release/target.ts'
 import type { Journal } from '../../web/edge/swarm/api.ts'
 import { decodePaid, type PaidRecord } from '../../web/edge/swarm/records.ts'
 import { writeDurably } from '../storage/durable.ts'

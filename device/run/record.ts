@@ -1,5 +1,5 @@
 /** The device's record on disk (`state.json`): every change is durable before anybody sees it. */
-import { readFile } from 'node:fs/promises'
+import { access, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
@@ -7,7 +7,7 @@ import type { VendorId } from '../../web/core/bytes.ts'
 import { liveCell, type Live } from '../../web/core/live.ts'
 import { deviceRecordSchema, newRecord, type DeviceRecord } from '../../web/core/rollout/lifecycle-device.ts'
 import { makeDirectory, writeDurably } from '../storage/durable.ts'
-import { errnoOf, storageError } from '../storage/errors.ts'
+import { errnoOf, StorageError, storageError } from '../storage/errors.ts'
 
 export interface RecordKeeper extends Live<DeviceRecord> {
   /** Changes come one after the other; a change that gives back the same object writes nothing. */
@@ -25,7 +25,10 @@ export class RecordError extends Error {
 }
 
 const RETRY_MS = 5000
+/** Given up when the disk is full, so that the record can still say so: several times the largest record. */
+const RESERVE_BYTES = 256 * 1024
 export const recordFile = (dataDir: string): string => join(dataDir, 'state.json')
+const reserveFile = (dataDir: string): string => join(dataDir, 'state.reserve')
 
 /** `undefined` when the device has never run. @throws RecordError, StorageError */
 export async function readRecord(dataDir: string): Promise<DeviceRecord | undefined> {
@@ -65,11 +68,12 @@ export async function openRecord(options: KeeperOptions): Promise<RecordKeeper> 
   const cell = liveCell(kept ?? newRecord(vendor))
   let tail: Promise<void> = Promise.resolve()
 
-  /** A full disk passes: until then nothing is acted on, since nothing can be written down. */
+  /** What fails passes: until then nothing is acted on, since nothing can be written down. */
   async function write(record: DeviceRecord): Promise<void> {
     for (;;) {
       try {
-        return await writeDurably(recordFile(dataDir), JSON.stringify(record))
+        await writeWithReserve(dataDir, JSON.stringify(record))
+        return await reserve(dataDir)
       } catch (error) {
         options.onTrouble(error instanceof Error ? error.message : String(error))
         await delay(RETRY_MS, undefined, { signal })
@@ -77,6 +81,7 @@ export async function openRecord(options: KeeperOptions): Promise<RecordKeeper> 
     }
   }
   if (kept === undefined) await writeDurably(recordFile(dataDir), JSON.stringify(cell.get()))
+  await reserve(dataDir)
 
   return {
     get: cell.get,
@@ -94,6 +99,28 @@ export async function openRecord(options: KeeperOptions): Promise<RecordKeeper> 
       return done
     },
   }
+}
+
+async function writeWithReserve(dataDir: string, text: string): Promise<void> {
+  const path = recordFile(dataDir)
+  try {
+    await writeDurably(path, text)
+  } catch (error) {
+    if (!(error instanceof StorageError) || error.code !== 'disk-full') throw error
+    await rm(reserveFile(dataDir), { force: true })
+    await writeDurably(path, text)
+  }
+}
+
+/** Takes the reserve where it is not there and there is room for it. */
+async function reserve(dataDir: string): Promise<void> {
+  const path = reserveFile(dataDir)
+  const there = await access(path).then(
+    () => true,
+    () => false,
+  )
+  if (there) return
+  await writeFile(path, new Uint8Array(RESERVE_BYTES), { mode: 0o600 }).catch(() => rm(path, { force: true }))
 }
 
 export const boundText = (dataDir: string, bound: string, asked: string): string =>

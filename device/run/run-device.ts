@@ -3,35 +3,37 @@
  * `core/rollout/lifecycle.ts`; here it is done, one step at a time, each state on disk before it is acted on.
  */
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { PartyKey } from '../../web/core/bytes.ts'
 import { convictedText } from '../../web/core/exchange/cheats.ts'
 import { liveCell, type Live } from '../../web/core/live.ts'
 import { releaseName } from '../../web/core/release/target.ts'
-import { current, type DeviceRecord } from '../../web/core/rollout/lifecycle-device.ts'
-import { due, isActive, resume, type Event, type Job } from '../../web/core/rollout/lifecycle.ts'
-import type { JoinAccept } from '../../web/core/rollout/messages.ts'
+import type { KioskView } from '../../web/core/rollout/kiosk.ts'
+import { current, takenUp, type DeviceRecord } from '../../web/core/rollout/lifecycle-device.ts'
+import { due, isActive, resume, type Job } from '../../web/core/rollout/lifecycle.ts'
+import { keepingRoots } from '../../web/edge/release/handed.ts'
 import type { Swarm } from '../../web/edge/swarm/api.ts'
 import { createCheats } from '../../web/edge/swarm/cheats.ts'
 import { createRateLimit } from '../../web/edge/swarm/rate-limit.ts'
 import type { DeviceConfig } from '../config/config.ts'
-import { createCustomInstaller } from '../install/custom.ts'
-import type { Installer, InstallResult } from '../install/installer.ts'
-import { createSlotInstaller, prepareProducts } from '../install/slots.ts'
+import { showing } from '../kiosk/showing.ts'
 import { asEventLog, type Logger } from '../log.ts'
 import { openJournal } from '../storage/journal.ts'
 import { openTextStore } from '../storage/text-store.ts'
 import { createBuying } from './buying.ts'
+import { createOpener } from './confidential.ts'
+import { createEnrolment } from './enrolment.ts'
 import { createFunds } from './funds.ts'
+import { createInstalling } from './installing.ts'
 import { createJobs } from './jobs.ts'
 import { readJoinState } from './join-state.ts'
-import { awaitAcceptance, keepAcceptance } from './joining.ts'
+import { allowanceClient } from './joining.ts'
 import { lockDirectory } from './lock.ts'
 import { createLooker } from './looker.ts'
 import { networkOf } from './network.ts'
 import type { Ports } from './ports.ts'
 import { createProgressTeller } from './progress.ts'
 import { keepProof } from './proofs.ts'
-import { artifactPath } from './purchase.ts'
 import { createPurchases } from './purchases.ts'
 import { openRecord } from './record.ts'
 import { openRefused } from './refused.ts'
@@ -45,6 +47,8 @@ export type { DeviceSnapshot } from './view.ts'
 export interface RunningDevice extends Live<DeviceSnapshot> {
   readonly key: PartyKey
   readonly record: Live<DeviceRecord>
+  /** For the device's own screen; changes when the snapshot does. */
+  showing(): Promise<KioskView>
   /** Looks at the mirrors now. */
   look(): void
   /** Leaves everything so that the next start takes it up. */
@@ -55,8 +59,8 @@ export type RunOptions = Readonly<{ config: DeviceConfig; log: Logger; ports: Po
 
 /** Longest sleep of a loop that is woken by events; a lost one costs no more. */
 const LONG_SLEEP_MS = 60_000
-/** Bound of the wait between tries to take up an acceptance: `retryMs`, doubled so often. */
-const MAX_DOUBLINGS = 6
+/** A device that stops waits this long for answers of its relay and its wallet. */
+const LAST_WORD_MS = 1_000
 
 /** Starts the device. @throws LockedError, RecordError, StorageError, WalletError when it cannot run here */
 export async function runDevice({ config, log, ports }: RunOptions): Promise<RunningDevice> {
@@ -72,18 +76,21 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
   const unlock = await lockDirectory(dataDir)
   const joining = await readJoinState(dataDir)
   const journal = await openJournal(join(dataDir, 'journal'))
-  const productsDir = join(dataDir, 'products')
-  await prepareProducts(productsDir)
-  await keeper.update((record) => ({ ...record, jobs: record.jobs.map((job) => resume(job as Job)) }))
+  const only = ports.offline?.release
+  await keeper.update((record) => {
+    const jobs = record.jobs.map((job) => resume(job as Job))
+    return { ...record, jobs: only === undefined ? jobs : [...takenUp(jobs, only)] }
+  })
+  const going = (): Job[] =>
+    (keeper.get().jobs as Job[]).filter((job) => only === undefined || job.release.product === only.product)
 
   const refused = await openRefused({ dataDir, nowMs: ports.nowMs, log: log.child({ part: 'refused' }) })
   const network = await networkOf(config, ports, log)
   const pool = ports.createPool(network.nostrUrls)
   const wake = createWake(signal)
   const tellWake = createWake(signal)
-  let accepted = ports.offline === true || joining === undefined || joining.acceptedAt !== null
-  let joinTrouble: string | undefined
 
+  const store = keepingRoots(openTextStore(join(dataDir, 'metadata')))
   const looker = createLooker({
     config,
     ports,
@@ -92,7 +99,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     refused,
     log: log.child({ part: 'release' }),
     signal,
-    store: openTextStore(join(dataDir, 'metadata')),
+    store,
   })
   const vendorKey = (): PartyKey | undefined => looker.verified.get()?.vendorBlock.nostr ?? joining?.nostr
 
@@ -116,6 +123,18 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
   })
 
   const funds = createFunds({ ports, log: log.child({ part: 'wallet' }), onChange: () => refreshView(true) })
+  const enrolment = createEnrolment({
+    config,
+    ports,
+    pool,
+    keeper,
+    joining,
+    vendorKey,
+    funds,
+    onChange: () => refreshView(true),
+    log,
+    signal,
+  })
 
   let swarm: Promise<Swarm> | undefined
   function joinSwarm(): Promise<Swarm> {
@@ -151,8 +170,10 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     floor: looker.floor,
     onFloor: looker.onFloor,
     onLate: tellWake.now,
+    onSold: () => progress.poke(false),
     log: swarmLog,
     wallet: funds.wallet,
+    jobs: () => keeper.get().jobs as Job[],
     signal,
     onSettled: (job) => jobs.apply(job, { tag: 'settled' }),
   })
@@ -161,10 +182,11 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
   const view: ViewDeps = {
     config,
     record: keeper.get,
-    accepted: () => accepted,
-    joinTrouble: () => joinTrouble,
+    accepted: enrolment.accepted,
+    joinTrouble: enrolment.trouble,
     purchaseOf: purchases.opened,
     funds,
+    allowance: allowanceClient(config, joining),
     journal,
     relays: pool.status.get,
     refused: refused.get,
@@ -207,58 +229,37 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     journal,
     accepted: view.accepted,
     purchaseOf: (job) => purchases.open(job),
+    opener: createOpener({ config, ports, verified: looker.verified.get, refused }),
     onView: () => refreshView(false),
     log: log.child({ part: 'purchase' }),
     signal,
   })
-  const installer: Installer =
-    config.installCommand === undefined
-      ? createSlotInstaller({ productsDir, health: config.health, signal })
-      : createCustomInstaller({
-          command: config.installCommand.command,
-          rollbackCommand: config.installCommand.rollback,
-          timeoutMs: config.installCommand.timeoutMs,
-          health: config.health,
-          artifactOf: (release) => artifactPath(dataDir, release),
-          signal,
-        })
+  const installing = createInstalling({
+    config,
+    ports,
+    jobs,
+    store,
+    verified: looker.verified.get,
+    releases: () => (keeper.get().jobs as Job[]).map(({ release }) => release),
+    refused,
+    signal,
+  })
 
   /** Does the one thing that the job demands; gives how long to sleep when nothing came of it. */
   async function act(job: Job): Promise<number> {
     const action = due(job)
-    const { release } = job
-    const record = async (result: InstallResult, good: Event): Promise<number> => {
-      if (result.tag === 'ok') await jobs.apply(job, good)
-      else if (result.tag === 'unfit') {
-        if (result.attack !== undefined) refused.note(result.attack, 'this device’s disk', result.reason)
-        await jobs.apply(job, { tag: 'unfit', reason: result.reason })
-      }
-      return 0
-    }
     switch (action.tag) {
       case 'admit':
         return buying.admit(job)
       case 'buy':
         return buying.buy(job)
       case 'prepare':
-        await jobs.apply(job, { tag: 'prepared', plan: await installer.prepare(release) })
-        return 0
       case 'place':
-        return record(await installer.place(action.plan, release, artifactPath(dataDir, release)), {
-          tag: 'placed',
-        })
       case 'switch':
-        return record(await installer.activate(action.plan, release), { tag: 'switched' })
       case 'check':
-        return record(await installer.check(action.plan, release), { tag: 'passed', at: ports.nowMs() })
-      case 'restore': {
-        const result = await installer.restore(action.plan, release)
-        const at = ports.nowMs()
-        if (result.tag === 'ok') await jobs.apply(job, { tag: 'restored', at })
-        else if (result.tag === 'unfit')
-          await jobs.apply(job, { tag: 'not-restored', reason: result.reason, at })
+      case 'restore':
+        await installing.act(job, action)
         return 0
-      }
       case 'settle':
       case 'tell':
       case 'rest':
@@ -270,8 +271,8 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
 
   async function drive(): Promise<void> {
     while (!signal.aborted) {
-      for (const job of keeper.get().jobs) purchases.settleSoon(job as Job)
-      const job = current(keeper.get().jobs as Job[])
+      for (const job of keeper.get().jobs) purchases.tend(job as Job)
+      const job = current(going())
       let sleepMs = LONG_SLEEP_MS
       if (job !== undefined) {
         try {
@@ -288,47 +289,6 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
       }
       if (sleepMs > 0) await wake.sleep(sleepMs)
     }
-  }
-
-  async function joinFleet(): Promise<void> {
-    if (joining === undefined || accepted) return
-    const retry = createWake(signal)
-    let accept: JoinAccept | undefined
-    for (let failures = 0; !accepted; failures++) {
-      try {
-        accept ??= await awaitAcceptance({
-          config,
-          state: joining,
-          pool,
-          nowMs: ports.nowMs,
-          signal,
-          onTrouble: (reason) => log.debug({ reason }, 'join request not sent yet'),
-        })
-        const connection = await keepAcceptance(config, joining, accept, ports.nowMs())
-        if (connection !== undefined && funds.wallet() === undefined) await funds.open(connection)
-        accepted = true
-        log.info('accepted by the vendor')
-        showJoinTrouble(undefined)
-      } catch (error) {
-        if (signal.aborted) return
-        log.error({ err: error }, 'the acceptance could not be taken up and is tried again')
-        const why = error instanceof Error ? error.message : String(error)
-        showJoinTrouble(`accepted by the vendor, but that could not be taken up: ${why} It is tried again`)
-        await retry.sleep(ports.retryMs * 2 ** Math.min(failures, MAX_DOUBLINGS))
-      }
-    }
-  }
-
-  /** Shown at once; in the record for `device status`, as soon as that can be written. */
-  function showJoinTrouble(text: string | undefined): void {
-    joinTrouble = text?.slice(0, 500)
-    refreshView(true)
-    keeper
-      .update(({ joinTrouble: _before, ...record }) => ({
-        ...record,
-        ...(joinTrouble === undefined ? {} : { joinTrouble }),
-      }))
-      .catch((error: unknown) => log.debug({ err: error }, 'the device stops before this is written'))
   }
 
   const teller = createTeller({
@@ -351,7 +311,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
       wake: tellWake,
       signal,
       log,
-      isOpen: (job) => purchases.opened(job) !== undefined,
+      keeps: purchases.keeps,
     })
 
   if (config.walletConnection !== undefined) await funds.open(config.walletConnection)
@@ -377,7 +337,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     }),
   ]
   const loops = Promise.all(
-    [drive(), telling(), looker.run(), joinFleet()].map((loop) =>
+    [drive(), telling(), looker.run(), enrolment.run()].map((loop) =>
       loop.catch((error: unknown) => {
         if (!signal.aborted) log.error({ err: error }, 'a part of the device ended unexpectedly')
       }),
@@ -386,14 +346,24 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
 
   let stopping: Promise<void> | undefined
   async function stop(): Promise<void> {
-    await progress.stop()
     stopper.abort()
-    await loops
+    const quiet = Promise.all([progress.stop(), loops]).then(() => true)
+    const late = delay(LAST_WORD_MS, false, { ref: false })
+    if (!(await Promise.race([quiet, late]))) {
+      // A relay or a wallet that does not answer holds nobody up: what is open is on disk.
+      pool.close()
+      funds.close()
+      await quiet
+    }
     for (const end of stops) end()
     // Whatever does not close well: the directory is let go, and the next start takes up what is on disk.
-    const closed = await Promise.allSettled([purchases.close().then(async () => (await swarm)?.close())])
+    const closed = await Promise.allSettled([
+      purchases.close().then(async () => (await swarm)?.close()),
+      installing.close(),
+    ])
     for (const one of closed)
-      if (one.status === 'rejected') log.warn({ err: one.reason as unknown }, 'the swarm did not close well')
+      if (one.status === 'rejected')
+        log.warn({ err: one.reason as unknown }, 'a part of the device did not close well')
     await cheats.stop()
     funds.close()
     pool.close()
@@ -406,6 +376,7 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     record: keeper,
     get: cell.get,
     subscribe: cell.subscribe,
+    showing: () => showing(view),
     look: looker.look,
     stop: () => (stopping ??= stop()),
   }

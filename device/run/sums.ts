@@ -3,6 +3,7 @@ import * as v from 'valibot'
 import { fromUtf8, utf8, type Bytes } from '../../web/core/bytes.ts'
 import type { Msat } from '../../web/core/money/msat.ts'
 import { msatSchema, type Release } from '../../web/core/release/target.ts'
+import { MAX_RESOLD_BEFORE, type Progress, type Resold } from '../../web/core/rollout/messages.ts'
 import type { Journal } from '../../web/edge/swarm/api.ts'
 
 export type Sold = Readonly<{ earned: Msat; pieces: number; bytes: number }>
@@ -34,15 +35,37 @@ async function all<S extends v.GenericSchema>(
   return found
 }
 
-/** Of all releases and runs. */
-export async function soldOf(journal: Reader): Promise<Sold> {
-  const runs = await all(journal, 'sold/', soldSchema)
+/** Of all runs; of all releases where none is named. */
+export async function soldOf(journal: Reader, release?: Pick<Release, 'infoHash'>): Promise<Sold> {
+  const runs = await all(journal, release === undefined ? 'sold/' : `sold/${release.infoHash}/`, soldSchema)
   const total = (pick: (run: Sold) => number): number => runs.reduce((sum, run) => sum + pick(run), 0)
   return {
     earned: total((run) => run.earned) as Msat,
     pieces: total((run) => run.pieces),
     bytes: total((run) => run.bytes),
   }
+}
+
+/** As the vendor is told: nothing where nothing was sold. */
+export async function resoldOf(journal: Reader, release: Release): Promise<{ resold?: Resold }> {
+  const { earned: earnedMsat, pieces, bytes } = await soldOf(journal, release)
+  return pieces === 0 ? {} : { resold: { earnedMsat, pieces, bytes } }
+}
+
+/** The same of releases before; `latestFirst`: those that came before the one that is shown. */
+export async function resoldBefore(
+  journal: Reader,
+  latestFirst: readonly Release[],
+): Promise<Pick<Progress, 'resoldBefore'>> {
+  const runs = await journal.keys('sold/')
+  const sold = latestFirst.filter(({ infoHash }) => runs.some((key) => key.startsWith(`sold/${infoHash}/`)))
+  const rows = await Promise.all(
+    sold.slice(0, MAX_RESOLD_BEFORE).map(async (release) => {
+      const { resold } = await resoldOf(journal, release)
+      return resold === undefined ? [] : [{ path: release.path, ...resold }]
+    }),
+  )
+  return rows.length === 0 ? {} : { resoldBefore: rows.flat() }
 }
 
 export async function mirrorBytesOf(journal: Reader, { infoHash }: Release): Promise<number> {

@@ -13,7 +13,7 @@ import type { DeviceConfig } from '../config/config.ts'
 import type { Logger } from '../log.ts'
 import type { Ports } from './ports.ts'
 import type { RecordKeeper } from './record.ts'
-import { mirrorBytesOf } from './sums.ts'
+import { mirrorBytesOf, resoldOf } from './sums.ts'
 import {
   feesSum,
   paidRecords,
@@ -155,6 +155,7 @@ export function createTeller(deps: TellerDeps): Teller {
       ...(blob === undefined ? {} : { blob }),
       ...(written === undefined ? {} : { writeFactor: Math.round((written / release.bytes) * 1000) / 1000 }),
       ...(mirrorBytes === 0 ? {} : { mirrorBytes }),
+      ...(await resoldOf(journal, release)),
     }
     const template = {
       kind: REPORT,

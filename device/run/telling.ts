@@ -16,8 +16,8 @@ export type TellingDeps = Readonly<{
   dataDir: string
   wake: Wake
   signal: AbortSignal
-  /** A purchase that is open still uses its files. */
-  isOpen: (job: Job) => boolean
+  /** Whether a purchase that is open, or is to be resold, still uses its files. */
+  keeps: (job: Job) => Promise<boolean>
   log: Logger
 }>
 
@@ -40,7 +40,7 @@ export async function tellAll(deps: TellingDeps): Promise<void> {
           told = true
         } else if (due(job).tag === 'rest') {
           await teller.tellLate(job)
-          if (!deps.isOpen(job)) await removeDownload(deps.dataDir, job.release)
+          if (!(await deps.keeps(job))) await removeDownload(deps.dataDir, job.release)
         }
       } catch (error) {
         if (signal.aborted) return

@@ -14,6 +14,7 @@ import type { Funds } from './funds.ts'
 import { bitfieldText } from './progress.ts'
 import type { Purchase } from './purchase.ts'
 import { feesSum, paidRecords, paidSum, sellerSums } from './receipts.ts'
+import { resoldBefore, resoldOf } from './sums.ts'
 
 export type DeviceSnapshot = Readonly<{
   key: PartyKey
@@ -61,6 +62,8 @@ export type ViewDeps = Readonly<{
   joinTrouble: () => string | undefined
   purchaseOf: (job: Job) => Purchase | undefined
   funds: Funds
+  /** Client key of the vendor's allowance, where the device takes one. */
+  allowance: PartyKey | undefined
   journal: Journal
   relays: () => readonly RelayStatus[]
   refused: () => readonly Refused[]
@@ -98,15 +101,20 @@ export async function progressOf(
   const fundInvoice = needMsat === undefined ? undefined : await deps.funds.invoice(needMsat)
   const balanceMsat = deps.funds.balance()
   const refused = [...deps.refused()]
+  const before = record.jobs.toReversed().flatMap((one) => (one === job ? [] : [one.release]))
   return {
     state,
     ...(reason === undefined ? {} : { reason: reason.slice(0, 500) }),
     ...(needMsat === undefined ? {} : { needMsat }),
     ...(fundInvoice === undefined ? {} : { fundInvoice }),
     ...(balanceMsat === undefined ? {} : { balanceMsat }),
+    ...(deps.allowance === undefined
+      ? {}
+      : { allowance: { client: deps.allowance, given: deps.funds.wallet() !== undefined } }),
     installed: versionsOf(record),
     ...(refused.length === 0 ? {} : { refused }),
     ...(job === undefined ? {} : { release: await releaseProgress(deps, job) }),
+    ...(await resoldBefore(deps.journal, before)),
   }
 }
 
@@ -128,6 +136,7 @@ async function releaseProgress(deps: ViewDeps, job: Job): Promise<NonNullable<Pr
     paidMsat: paidSum(rows),
     feesMsat: feesSum(rows),
     receipts: rows.length,
+    ...(await resoldOf(deps.journal, release)),
     sellers: sellerSums(rows, download?.sellers ?? []).slice(0, 64),
     windows: rows.slice(-40),
   }
