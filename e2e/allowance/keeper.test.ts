@@ -176,6 +176,23 @@ test('a request is executed once, also by NIP-04, after a restart, and by whoeve
   })
 })
 
+test('a payment that comes before the wallet behind has said a word waits for it', async () => {
+  const { house, owner, shop } = await begin()
+  const journal = memoryJournal()
+  const first = house.keeper({ mine: owner.wallet }, { journal })
+  const { id, connection } = await cut(first, MINE, 30)
+  const holder = await house.open(connection)
+  await holder.info()
+  await first.close()
+  const opening = Promise.withResolvers<void>()
+  const slow = { ...owner.wallet, info: () => opening.promise.then(() => owner.wallet.info()) }
+  const again = house.keeper({ mine: slow }, { journal })
+  const paying = holder.pay(await invoiceOf(shop, 10))
+  await allowance(again, id, ({ heardAtMs }) => heardAtMs !== undefined)
+  opening.resolve()
+  expect(await paying).toMatchObject({ tag: 'paid' })
+})
+
 test('what nobody waits for any more, and what another key signs, is not executed', async () => {
   const { house, owner, shop } = await begin()
   // Its clock is ahead of the relay's, which would drop such a request itself.

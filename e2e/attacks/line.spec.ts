@@ -7,6 +7,7 @@ import fs from 'node:fs'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { fromUtf8, utf8, type Bytes } from '../../web/core/bytes.ts'
 import { signEvent } from '../../web/core/nostr/event.ts'
@@ -100,6 +101,14 @@ test.each<[string, Bytes]>([
   await stage().names('malformed', { '/timestamp.json': bytes })
 })
 
+test('metadata bombs: a timestamp that unpacks to more than it may have is not unpacked to its end', async () => {
+  const bomb = gzipSync(Buffer.alloc(20_000_000))
+  await stage().names('endless-data', {
+    '/timestamp.json': (_request, response) =>
+      void response.writeHead(200, { 'content-encoding': 'gzip' }).end(bomb),
+  })
+})
+
 test('metadata bombs: a root with a thousand signatures and more than a thousand keys is refused', async () => {
   const signatures = Array.from({ length: 1000 }, (_, i) => ({
     keyid: i.toString(16).padStart(64, '0'),
@@ -122,7 +131,8 @@ test('MFST.MODIFICATION, IMG.LOCATION, IMG.FORMAT, UPD.WRONG_PRECURSOR, IMG.EXTR
   const before = await stage().standing()
   // The vendor publishes a release that fits no device here, so that there are new targets to change.
   const changes: [string, (text: string) => string][] = [
-    ['the place', (text) => text.replace('magnet:?', 'magnet:?tr=wss://mallory.example&')],
+    ['where it is fetched', (text) => text.replace('magnet:?', 'magnet:?tr=wss://mallory.example&')],
+    ['where it is installed', (text) => text.replaceAll('"product":"firmware"', '"product":"valvewar"')],
     ['the format', (text) => text.replace('"fileName"', '"installer":"sh","fileName"')],
     ['the precursor', (text) => text.replace('"fileName"', '"upgradesFrom":"0.0.1","fileName"')],
     ['the hardware', (text) => text.replaceAll('another-board', HARDWARE)],
@@ -167,7 +177,7 @@ test('MFST.MODIFICATION, IMG.LOCATION, IMG.FORMAT, UPD.WRONG_PRECURSOR, IMG.EXTR
 const fetchFrom = async (relay: string, end: string): Promise<Bytes> =>
   new Uint8Array(await (await fetch(`${relay}/v/${vendorId()}/metadata${end}`)).arrayBuffer())
 
-test('IMG.INCOMPATIBLE and UPD.WRONG_PRECURSOR: signed, and still not for this device', async () => {
+test('IMG.INCOMPATIBLE, IMG.FORMAT and UPD.WRONG_PRECURSOR: signed, and still not for this device', async () => {
   const before = await stage().standing()
   const file = path.join(stage().dir, 'image-2.1.0.bin')
   fs.writeFileSync(file, randomBytes(1000))
@@ -179,12 +189,17 @@ test('IMG.INCOMPATIBLE and UPD.WRONG_PRECURSOR: signed, and still not for this d
     upgradesFrom: '2.0.0',
     priceCapMsat: PRICE,
   })
-  await stage().says(/"targets":\d+,"releases":3/, since)
+  const image = { product: 'firmware', version: '2.1.1', hardware: [HARDWARE], installer: 'rauc' }
+  await stage().host.ship(file, { ...image, priceCapMsat: PRICE })
+  await stage().says(/"targets":\d+,"releases":4/, since)
   const notice = await until('the device to say why', 30_000, () => {
     const text = fs.readFileSync(path.join(stage().device.dataDir, 'state.json'), 'utf8')
     const why = (JSON.parse(text) as { notice: string | null }).notice
-    return why?.includes('upgrades from 2.0.0 or later; 1.0.0 is installed') === true ? why : undefined
+    return why?.includes('"rauc", and this device has no install command') === true ? why : undefined
   })
+  expect(notice).toContain(
+    'firmware 2.1.1 is for the installer "rauc", and this device has no install command',
+  )
   expect(notice).toContain('firmware 2.0.0 is for another-board')
   expect(await stage().standing()).toEqual(before)
 })
@@ -286,20 +301,30 @@ test('KEY.EXPOSURE: keys are the owner’s alone on disk, and no log or record h
   const keyFiles = new Set([device.configFile, path.join(house.relay.dataDir, 'keys.json')])
   for (const name of fs.readdirSync(dir, { recursive: true, encoding: 'utf8' })) {
     const file = path.join(dir, name)
-    const info = fs.lstatSync(file)
-    if (!info.isFile()) continue
+    const info = fs.lstatSync(file, { throwIfNoEntry: false })
+    if (info?.isFile() !== true) continue // also one that was moved into its place meanwhile
     const isPublic = file.startsWith(path.join(device.dataDir, 'products'))
     if (file.startsWith(device.dataDir) && !isPublic && (info.mode & 0o077) !== 0) exposed.push(name)
     if (keyFiles.has(file)) {
       if ((info.mode & 0o777) !== 0o600) exposed.push(name)
       continue
     }
-    const text = fs.readFileSync(file, 'latin1')
+    const text = readIfThere(file)
     if ([...known].some((secret) => text.includes(secret))) told.push(name)
   }
   expect(exposed).toEqual([])
   expect(told).toEqual([])
 })
+
+/** The device goes on writing: a file may be gone by now. */
+function readIfThere(file: string): string {
+  try {
+    return fs.readFileSync(file, 'latin1')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
+    throw error
+  }
+}
 
 test('names with ../, reserved, reversed, endless: the vendor’s own hand could not make a device store them', async () => {
   const { versions, entries, vendor } = await stage().state()

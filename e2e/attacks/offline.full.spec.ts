@@ -64,7 +64,7 @@ test('a device without network installs from a stick whose timestamp has expired
   await stage().healthy(next)
 })
 
-test('IMG.EXPIRED.OFFLINE: expired targets, an older stick and a changed artifact are refused; nothing installs', async () => {
+test('IMG.EXPIRED.OFFLINE, IMG.REPLACE, IMG.EXTRA: expired targets, an older stick, a changed and a longer artifact are refused; nothing installs', async () => {
   const { device } = stage()
   const next = await stage().ship('1.3.0')
   await stage().healthy(next)
@@ -90,6 +90,12 @@ test('IMG.EXPIRED.OFFLINE: expired targets, an older stick and a changed artifac
   const changed = await applied()
   expect(changed.code).toBe(4)
   expect(changed.output).toContain('"attack":"wrong-pieces"')
+  // Every signed byte, and more behind them.
+  fs.rmSync(artifact)
+  fs.writeFileSync(artifact, Buffer.concat([bytes, Buffer.from('more')]))
+  const longer = await applied()
+  expect(longer.code).toBe(4)
+  expect(longer.output).toContain('"attack":"wrong-pieces"')
   const after = await stage().standing()
   expect({ ...after, jobs: [] }).toEqual({ ...before, jobs: [] })
   fs.rmSync(artifact)

@@ -54,7 +54,7 @@ export interface Stage {
   /** A metadata file as the relay shows it. */
   file(name: string): Promise<Uint8Array<ArrayBuffer>>
   /** Publishes random bytes as firmware `version`. */
-  ship(version: string, bytes?: number): Promise<Release>
+  ship(version: string, bytes?: number, options?: Readonly<{ confidential?: boolean }>): Promise<Release>
   healthy(release: Release): Promise<void>
   /** The device looks at its mirrors. */
   look(): void
@@ -152,11 +152,11 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
         vendor: block,
       }
     },
-    async ship(version, bytes = 60_000) {
+    async ship(version, bytes = 60_000, options = {}) {
       const file = path.join(dir, `image-${version}.bin`)
       fs.writeFileSync(file, randomBytes(bytes))
       const form = { product: 'firmware', version, hardware: [HARDWARE], priceCapMsat: PRICE }
-      return (await host.ship(file, form)).release
+      return (await host.ship(file, form, options)).release
     },
     async healthy(release) {
       await until(

@@ -115,8 +115,10 @@ test('rollback: an older timestamp is refused', async () => {
   await stage().refuses('rollback', { '/timestamp.json': old })
 })
 
-test('the timestamp key stolen: nothing installs, and a root with another key undoes it', async () => {
-  const { timestamp } = vendorNow().keys
+test('the timestamp key stolen, or the snapshot key: nothing installs, and a root with other keys undoes it', async () => {
+  const { snapshot, timestamp } = vendorNow().keys
+  const alone = await stage().refuses('arbitrary-software', (await evil({ snapshot })).files)
+  expect(alone.text).toMatch(/timestamp metadata has 0 of the 1/)
   const row = await stage().refuses('arbitrary-software', (await evil({ timestamp })).files)
   expect(row.text).toMatch(/snapshot metadata has 0 of the 1/)
   vendor = await recover(stage(), vendorNow())

@@ -26,13 +26,13 @@ test('too few sats: needs N sats more; once funded it finishes with what it had 
   const kept = records(device, 'receipt')
 
   for (let rounds = 0; rounds < 3 && world.row(device, release)?.state !== 'healthy'; rounds++) {
-    await world.fund(device)
+    const funded = await world.fund(device)
     await world.when(
       device,
       release,
       'to go on',
-      ({ state, needMsat, paidMsat }) =>
-        state === 'healthy' || (state === 'queued' && needMsat !== undefined && paidMsat > waiting.paidMsat),
+      ({ state, fundInvoice }) =>
+        state === 'healthy' || (state === 'queued' && fundInvoice !== undefined && fundInvoice !== funded),
     )
   }
   await endsWell(scene)

@@ -13,8 +13,8 @@ import { run, root, type Ended } from '../support/run.ts'
 import { openWorld, type World, type WorldOptions } from '../support/world.ts'
 
 const COMMAND_TIMEOUT_MS = 30_000
-export const COPIES_TIMEOUT_MS = 60_000
-export const SEEN_TIMEOUT_MS = 60_000
+const COPIES_TIMEOUT_MS = 60_000
+const SEEN_TIMEOUT_MS = 60_000
 
 export type Scene = Readonly<{ world: World; release: Release; seed: Seed; books: Books }>
 
@@ -22,10 +22,13 @@ export type Scene = Readonly<{ world: World; release: Release; seed: Seed; books
  * A world with a release of `bytes` random bytes that every distributor has a full copy of, and that no device has
  * heard of: they are stopped. The vendor's seed still runs.
  */
-export async function shipped(options: WorldOptions & { bytes: number }): Promise<Scene> {
+export async function shipped(
+  options: WorldOptions & { bytes: number; confidential?: boolean },
+): Promise<Scene> {
   const world = await openWorld(options)
   await Promise.all(world.devices.flatMap((device) => device.program?.stop() ?? []))
-  const out = await world.ship(world.file('image.bin', options.bytes))
+  const { bytes, confidential = false } = options
+  const out = await world.ship(world.file('image.bin', bytes), undefined, { confidential })
   await reached(out.seed, world.distributors.length)
   return { world, ...out }
 }

@@ -17,6 +17,7 @@ import bolt11Vectors from '../../web/core/money/bolt11.vectors.json' with { type
 import { parseMoney } from '../../web/core/money/msat.ts'
 import { signEvent, verifyEvent } from '../../web/core/nostr/event.ts'
 import { floorFrom, readAnnouncement, readTargets, releaseEvent } from '../../web/core/release/announce.ts'
+import { buildKeysFile, readKeysFile } from '../../web/core/release/confidential.ts'
 import { checkFileName } from '../../web/core/release/file-name.ts'
 import { testEntry, testRepository } from '../../web/core/release/test-repository.ts'
 import { parseEnvelope, roleNames } from '../../web/core/release/tuf.ts'
@@ -111,7 +112,23 @@ const toml = deviceToml({
   priceCapMsat: 1000,
 })
 
+const keyEntry = (byte: number) => ({
+  name: new Uint8Array(16).fill(byte),
+  payload: Buffer.alloc(131, byte).toString('base64'),
+})
+
 export const parsers: readonly Parser[] = [
+  {
+    name: 'lists of wrapped keys',
+    samples: [buildKeysFile(HEX as PartyKey, []), buildKeysFile(HEX as PartyKey, [1, 2, 3].map(keyEntry))],
+    run: (input) => {
+      const list = readKeysFile(input)
+      if (list === undefined) return 'refused'
+      const found = [1, 2, 3].map(keyEntry).filter(({ name }) => list.find(name) !== undefined)
+      must(found.length <= list.readers, 'it has more entries than readers')
+      return 'list'
+    },
+  },
   {
     name: 'bencode',
     samples: [encode({ a: 1, b: [utf8('x'), 2], c: { d: utf8('') } }), meta.torrent],

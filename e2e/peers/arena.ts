@@ -150,6 +150,8 @@ export class Arena {
       role?: 'device' | 'distributor'
       as?: Self
       balance?: Msat
+      /** Where it meets others; at the arena's tracker unless said. */
+      trackers?: readonly string[]
     },
   ): Promise<Member & { leave(): Promise<void> }> {
     const { full, as } = options
@@ -163,7 +165,7 @@ export class Arena {
       identity,
       role: options.role ?? 'device',
       iceServers: [],
-      trackers: [this.trackerOf(name)],
+      trackers: [...(options.trackers ?? [this.trackerOf(name)])],
     })
     let open = true
     const leave = async (): Promise<void> => {
@@ -189,11 +191,16 @@ export class Arena {
     }
   }
 
-  async device(policy: Partial<BuyPolicy> = {}, as?: Self): Promise<Device & { kill(): Promise<void> }> {
+  async device(
+    policy: Partial<BuyPolicy> = {},
+    as?: Self,
+    trackers?: readonly string[],
+  ): Promise<Device & { kill(): Promise<void> }> {
     const member = await this.member('device', {
       full: false,
       balance: GRANT,
       ...(as === undefined ? {} : { as }),
+      ...(trackers === undefined ? {} : { trackers }),
     })
     const download = createDownload({
       ...member,
@@ -210,8 +217,16 @@ export class Arena {
     return { ...member, download, kill }
   }
 
-  async seller(policy: Partial<SellPolicy> = {}, as?: Self): Promise<Seller & { kill(): Promise<void> }> {
-    const member = await this.member('seller', { full: true, ...(as === undefined ? {} : { as }) })
+  async seller(
+    policy: Partial<SellPolicy> = {},
+    as?: Self,
+    trackers?: readonly string[],
+  ): Promise<Seller & { kill(): Promise<void> }> {
+    const member = await this.member('seller', {
+      full: true,
+      ...(as === undefined ? {} : { as }),
+      ...(trackers === undefined ? {} : { trackers }),
+    })
     const shop = createShop({
       ...member,
       policy: { ...sellPolicy, ...policy },

@@ -36,7 +36,12 @@ type Open = { leaves?: Bytes; parts: Bytes[]; signed?: SignedQuote; end: (with_:
 
 export async function hostileBuyer(
   arena: Arena,
-  options: { as?: Self; balance?: Msat; role?: 'device' | 'distributor' } = {},
+  options: {
+    as?: Self
+    balance?: Msat
+    role?: 'device' | 'distributor'
+    trackers?: readonly string[]
+  } = {},
 ): Promise<HostileBuyer> {
   const member = await arena.member('hostile buyer', { full: false, ...options })
   const open = new Map<number, Open>()

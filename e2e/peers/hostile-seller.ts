@@ -4,7 +4,7 @@ import { paymentHashOf, quoteSecret } from '../../web/core/exchange/cipher.ts'
 import { FRAME, type Message, type RefusalCode } from '../../web/core/exchange/message.ts'
 import { signOffer } from '../../web/core/exchange/offer.ts'
 import { signQuote, type Quote, type SignedQuote } from '../../web/core/exchange/quote.ts'
-import { priceOf, type Msat } from '../../web/core/money/msat.ts'
+import { priceOf, type Money, type Msat } from '../../web/core/money/msat.ts'
 import { pieceBytes, rootOfLeaves } from '../../web/core/swarm/merkle.ts'
 import type { Peer } from '../../web/edge/swarm/peer.ts'
 import { cryptWindow, leafHashes } from '../../web/edge/swarm/window-cipher.ts'
@@ -54,9 +54,12 @@ export type HostileSeller = Member & {
   offer(peer: Peer, price: Msat, gift: boolean): void
 }
 
+/** Where it sells: the arena, or a whole house. */
+export type Ground = Pick<Arena, 'nowMs' | 'member'> & Readonly<{ moneyName?: Money }>
+
 let serial = 0
 
-export async function hostileSeller(arena: Arena, script: Script, as?: Self): Promise<HostileSeller> {
+export async function hostileSeller(arena: Ground, script: Script, as?: Self): Promise<HostileSeller> {
   const member = await arena.member('hostile', {
     full: true,
     role: 'distributor',
@@ -64,6 +67,7 @@ export async function hostileSeller(arena: Arena, script: Script, as?: Self): Pr
   })
   const { session, identity, wallet } = member
   const { meta } = session
+  const money = arena.moneyName ?? 'sandbox:arena'
   const deals: Deal[] = []
   let requests = 0
   let acted: () => void = () => undefined
@@ -76,7 +80,7 @@ export async function hostileSeller(arena: Arena, script: Script, as?: Self): Pr
     const event = signOffer(
       {
         infoHash: meta.infoHash,
-        money: 'sandbox:arena',
+        money,
         price,
         modes: ['atomic'],
         maxWindowBytes: 4 * 1024 * 1024,
@@ -136,7 +140,7 @@ export async function hostileSeller(arena: Arena, script: Script, as?: Self): Pr
       cipherRoot: toHex(rootOfLeaves(await leafHashes(ciphertext))) as Sha256Hex,
       paymentHash,
       amount,
-      money: 'sandbox:arena',
+      money,
       expiry: Math.floor(arena.nowMs() / 1000) + 120,
       invoice,
     }

@@ -221,6 +221,7 @@ const some: Message[] = [
   { t: 'key', quote: sold.signed.quote.id, secret: sold.secret },
   { t: 'cancel', id: 1 },
   { t: 'got', id: 1 },
+  { t: 'sending', pieces: [1, 5] },
   { t: 'credit', bytes: 262_144 },
   { t: 'paid', quote: sold.signed.quote.id, preimage: sold.secret },
   { t: 'renew', id: 1, quote: sold.signed.quote.id },

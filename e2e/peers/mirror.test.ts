@@ -8,13 +8,19 @@ import type { Download } from '../../web/edge/swarm/api.ts'
 import { buyPolicy, GRANT, until, type Arena, type Device } from './arena.ts'
 import { inArena } from './in-arena.ts'
 
-async function mirrorOf(arena: Arena, content: Uint8Array): Promise<{ url: string; asked: () => number }> {
+/** `ranges`: else it answers with the whole file, whatever is asked for. */
+async function mirrorOf(
+  arena: Arena,
+  content: Uint8Array,
+  ranges = true,
+): Promise<{ url: string; asked: () => number }> {
   let asked = 0
   const server = createServer((request, response) => {
     asked++
+    if (!ranges) return response.writeHead(200, { 'content-length': content.length }).end(content)
     const [, from, to] = /bytes=(\d+)-(\d+)/.exec(request.headers.range ?? '') ?? []
     response.writeHead(206, { 'content-range': `bytes ${from}-${to}/${content.length}` })
-    response.end(content.subarray(Number(from), Number(to) + 1))
+    return response.end(content.subarray(Number(from), Number(to) + 1))
   })
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
   arena.onClose(
@@ -48,6 +54,23 @@ test('used always, it brings everything where nobody sells, free and counted', (
     expect(arena.intact(buyer)).toBe(true)
     expect(buyer.download.get()).toMatchObject({ paid: 0, sellers: [], mirror: { bytes: arena.meta.length } })
   }))
+
+test('without ranges the file is read once for all pieces, beside a seller too', () =>
+  inArena(async (arena) => {
+    const { url, asked } = await mirrorOf(arena, arena.content, false)
+    const alone = await device(arena, 'always', url)
+    await alone.download.settled
+    expect(arena.intact(alone)).toBe(true)
+    expect(alone.download.get().mirror).toEqual({ bytes: arena.meta.length })
+    // The windows that were asked for at first find that there are no ranges.
+    expect(asked()).toBeLessThan(alone.download.get().pieces / 2)
+    await arena.seller()
+    const beside = await device(arena, 'always', url)
+    await beside.download.settled
+    expect(arena.intact(beside)).toBe(true)
+    expect(beside.download.get().boughtTwice).toBe(0)
+    expect(asked()).toBeLessThan(alone.download.get().pieces)
+  }, 24))
 
 test('as a fall-back it is asked when nobody has sold for a while', () =>
   inArena(async (arena) => {

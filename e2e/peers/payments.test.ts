@@ -48,13 +48,20 @@ test('four sellers that take the lock and keep it lock the unproven budget at mo
   ))
 
 /** A purse whose payments arrive, unanswered; `open` lets them be seen. */
-function unanswering(purse: Wallet): { wallet: Wallet; paid: Promise<void>; open(): void } {
+function unanswering(purse: Wallet): {
+  wallet: Wallet
+  paid: Promise<void>
+  open(): void
+  asked: readonly string[]
+} {
   let seen = false
+  const asked: string[] = []
   let done: () => void = () => undefined
   const paid = new Promise<void>((resolve) => (done = resolve))
   const wallet: Wallet = {
     ...purse,
     pay: async (bolt11): Promise<PayResult> => {
+      asked.push(bolt11)
       await purse.pay(bolt11)
       done()
       return { tag: 'unknown', message: 'no answer' }
@@ -67,8 +74,9 @@ function unanswering(purse: Wallet): { wallet: Wallet; paid: Promise<void>; open
       return { ...rest, state: 'pending' }
     },
     onEvent: () => () => undefined,
+    onConnection: () => () => undefined,
   }
-  return { wallet, paid, open: () => (seen = true) }
+  return { wallet, paid, open: () => (seen = true), asked }
 }
 
 test('a wallet that does not answer is asked again, not paid again; what settles late counts apart', () =>
@@ -77,7 +85,7 @@ test('a wallet that does not answer is asked again, not paid again; what settles
     const mute = await hostileSeller(arena, {})
     const self = await arena.member('device', { full: false, balance: GRANT })
     await self.leave()
-    const { wallet, paid, open } = unanswering(self.wallet)
+    const { wallet, paid, open, asked } = unanswering(self.wallet)
     let hostileOnly = true
     const switching: Wallet = {
       ...wallet,
@@ -95,8 +103,12 @@ test('a wallet that does not answer is asked again, not paid again; what settles
     const { boughtTwice, windows } = await until(device.download, ({ locked }) => locked === 0)
     expect(boughtTwice).toBe(0)
     expect(windows.filter((row) => row.late)).toHaveLength(1)
+    expect(asked).toHaveLength(1)
     await accounted(device)
   }))
+
+/** What the wallet takes for a payment. */
+const FEE = msat(7)
 
 /** Tells everything twice. */
 const stuttering = (wallet: Wallet): Wallet => ({
@@ -115,18 +127,28 @@ test('a payment that both wallets tell twice, and that comes as key, answer and 
     await shop.leave()
     await purse.leave()
     const seller = await arena.seller({}, { ...shop, wallet: stuttering(shop.wallet) })
+    let taken = 0
     const slow: Wallet = {
       ...stuttering(purse.wallet),
+      balance: async () => msat((await purse.wallet.balance()) - taken),
       // The seller's key is there before the wallet's answer.
       pay: async (bolt11) => {
         const result = await purse.wallet.pay(bolt11)
         await new Promise((done) => setTimeout(done, 50))
-        return result
+        if (result.tag !== 'paid') return result
+        taken += FEE
+        return { ...result, fees: FEE }
       },
     }
     const device = await arena.device({}, { ...purse, wallet: slow })
     await whole(arena, device)
-    const { paid } = device.download.get()
+    // The fee is named last, and counts all the same.
+    const { paid, windows } = await until(
+      device.download,
+      ({ fees, windows }) =>
+        fees > 0 && fees === windows.length * FEE && windows.every((row) => row.feesMsat === FEE),
+    )
+    expect(windows.length).toBeGreaterThan(0)
     const { earned, soldPieces } = await until(
       seller.shop,
       ({ soldPieces }) => soldPieces >= arena.meta.pieces,
@@ -222,6 +244,50 @@ test('a hold that is locked and settled only after its quote has lapsed still gi
     expect(have).toBe(1)
     expect(paid).toBe(await lost(hostile))
     expect(device.download.receipts().map(({ preimage }) => preimage)).toEqual([toHex((deal as Deal).secret)])
+  }))
+
+/** A wallet that can hold, and that nobody reaches until `open`. */
+function unreached(purse: Wallet): { wallet: Wallet; open(): void } {
+  let open = false
+  const gone = (): Promise<never> => Promise.reject(new Error('not reached'))
+  return {
+    open: () => (open = true),
+    wallet: {
+      ...purse,
+      info: async () => {
+        const info = await purse.info()
+        return { ...info, features: new Set([...info.features].filter((one) => one !== 'preimage-invoices')) }
+      },
+      lookUp: (hash) => (open ? purse.lookUp(hash) : gone()),
+      settleHoldInvoice: (preimage) => (open ? purse.settleHoldInvoice(preimage) : gone()),
+      cancelHoldInvoice: (hash) => (open ? purse.cancelHoldInvoice(hash) : gone()),
+      onEvent: () => () => undefined,
+    },
+  }
+}
+
+test('an honest seller whose wallet is gone until the quote has lapsed settles the lock all the same, once', () =>
+  inArena(async (arena) => {
+    const shop = await arena.member('shop', { full: true })
+    await shop.leave()
+    const locked = new Promise<void>((done) =>
+      shop.wallet.onEvent(({ tag }) => tag === 'hold-accepted' && done()),
+    )
+    const { wallet, open } = unreached(shop.wallet)
+    const seller = await arena.seller({}, { ...shop, wallet })
+    const device = await arena.device({ lockedTimeoutMs: 600_000 })
+    await locked
+    arena.skip(200_000)
+    // Another window may have been quoted since.
+    await until(seller.shop, ({ sales }) => sales.some(({ state }) => state === 'expired'))
+    expect(await shop.wallet.balance()).toBe(0)
+    open()
+    arena.skip(11_000) // it asks again every ten seconds
+    const { paid } = await until(device.download, ({ have }) => have > 0)
+    expect(paid).toBeGreaterThan(0)
+    await until(seller.shop, ({ earned }) => earned >= paid)
+    await expect.poll(async () => (await shop.wallet.balance()) - seller.shop.get().earned).toBe(0)
+    expect(device.download.get().boughtTwice).toBe(0)
   }))
 
 test('an invoice that lapsed unpaid cannot be paid any more, and its seller writes the bytes off', () =>

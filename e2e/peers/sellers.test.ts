@@ -36,7 +36,10 @@ describe('a hostile seller costs its bound, is dropped, and the download goes on
 
   test('wrong bytes after honest windows: at most the risk budget is lost', async () => {
     const riskBudget = msat(2500)
-    const hostile = await hostileSeller(arena, { honestFor: 1, plain: (bytes) => void bytes.set([9], 5) })
+    const hostile = await hostileSeller(arena, {
+      honestFor: 1,
+      plain: (bytes) => void bytes.set(flip(bytes, 5)),
+    })
     const device = await arena.device({ riskBudget })
     await until(device.download, droppedFor(hostile.identity.key))
     const good = device.download.get().have
@@ -200,12 +203,31 @@ describe('a hostile seller costs its bound, is dropped, and the download goes on
     expect(await lost(hostile)).toBeLessThanOrEqual(ONE_PIECE)
   })
 
-  test('settles, then silent: the wallet’s preimage opens the window', async () => {
-    const hostile = await hostileSeller(arena, { stopAfter: Infinity })
+  test('settles, then silent: the wallet’s preimage opens the window, and nothing of what it was paid is lost', async () => {
+    // It sends no key, and after its first window nothing at all.
+    let windows = 0
+    const hostile = await hostileSeller(arena, {
+      pause: () => (windows > 0 ? new Promise(() => undefined) : Promise.resolve()),
+      beforeQuote: () => void windows++,
+    })
     const device = await arena.device()
-    await device.download.complete
+    await until(device.download, ({ have }) => have > 0)
+    const paidAtMs = arena.nowMs()
+    await hostile.acted
+    await arena.seller()
+    // What it was asked for since is silence, like any other: fifteen seconds, then another has it.
+    await until(device.download, ({ state }) => {
+      if (state.tag === 'complete') return true
+      arena.skip(1000)
+      return false
+    })
+    expect(arena.nowMs() - paidAtMs).toBeLessThan(60_000)
     expect(arena.intact(device)).toBe(true)
-    expect(hostile.requests()).toBeGreaterThan(0)
+    const { windows: rows, boughtTwice } = device.download.get()
+    const opened = rows.filter(({ seller }) => seller === hostile.identity.key)
+    expect(opened.reduce((sum, { amountMsat }) => sum + amountMsat, 0)).toBe(await lost(hostile))
+    expect(await lost(hostile)).toBeGreaterThan(0)
+    expect(boughtTwice).toBe(0)
   })
 
   test.each<[string, Script['afterQuote']]>([
@@ -241,7 +263,7 @@ describe('a hostile seller costs its bound, is dropped, and the download goes on
 
   test('wrong bytes and other leaves after the quote: still a proof, never a hole in the file', async () => {
     const hostile = await hostileSeller(arena, {
-      plain: (bytes) => void bytes.set([1], 0),
+      plain: (bytes) => void bytes.set(flip(bytes, 0)),
       afterQuote: async ({ peer, request }) => {
         const wrong = new Uint8Array(16 * 32)
         peer.send({ t: 'leaves', id: request, leaves: wrong })
@@ -273,7 +295,9 @@ describe('a hostile seller costs its bound, is dropped, and the download goes on
   test('many fresh keys that cheat take no more than the budget for unproven keys', async () => {
     const unprovenBudget = msat(ONE_PIECE + 100)
     const cheats = await Promise.all(
-      Array.from({ length: 4 }, () => hostileSeller(arena, { plain: (bytes) => void bytes.set([3], 0) })),
+      Array.from({ length: 4 }, () =>
+        hostileSeller(arena, { plain: (bytes) => void bytes.set(flip(bytes, 0)) }),
+      ),
     )
     const device = await arena.device({ unprovenBudget })
     await until(device.download, ({ sellers }) => sellers.some(({ dropped }) => dropped !== undefined))

@@ -1,7 +1,8 @@
 /** The drawn repositories, judged by both. */
 import { expect, test } from 'vitest'
-import { drawRepository, ours, theirs, type Word } from './corpus.ts'
+import { drawRepository } from './corpus.ts'
 import { DIFFERENCES, type Seen } from './differences.ts'
+import { ours, theirs, type Word } from './visitors.ts'
 
 const same = (a: Word, b: Word): boolean =>
   a.refreshed === b.refreshed && a.found.every((hash, i) => hash === b.found[i])

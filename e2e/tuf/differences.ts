@@ -1,5 +1,5 @@
 /** Where `tuf-js` and we judge one repository differently, and why the specification (1.0.34) is on our side. */
-import type { Word } from './corpus.ts'
+import type { Word } from './visitors.ts'
 import type { Repository } from './repository.ts'
 
 export type Seen = Readonly<{
