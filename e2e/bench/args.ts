@@ -30,6 +30,7 @@ export function readArgs(argv: readonly string[], known: readonly string[]): Arg
         only: { type: 'string' },
         tabs: { type: 'boolean', default: false },
         'wallet-tps': { type: 'string' },
+        lnd: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
       },
     })
@@ -45,7 +46,7 @@ export function readArgs(argv: readonly string[], known: readonly string[]): Arg
   const names = positionals.map((name) => {
     if (values.tabs) return only(name, 'tabs')
     if (values['wallet-tps'] !== undefined) return only(name, 'wallet-tps')
-    return name
+    return values.lnd ? only(name, 'lnd') : name
   })
   const strange = names.find((name) => !known.includes(name))
   if (strange !== undefined) throw new UsageError(`There is no bench "${strange}".\n${usageText(known)}`)

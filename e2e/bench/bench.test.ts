@@ -56,7 +56,7 @@ test('the object for programs has the agreed fields and nothing else; the table 
 })
 
 test('the command line names benches that there are, and says what is wrong with it', () => {
-  const known = ['paid', 'paid --tabs', 'paid --wallet-tps', 'swarm']
+  const known = ['paid', 'paid --tabs', 'paid --wallet-tps', 'paid --lnd', 'swarm']
   expect(readArgs([], known).names).toEqual([])
   expect(readArgs(['paid', '--quick', '--json'], known)).toMatchObject({
     names: ['paid'],
@@ -65,10 +65,12 @@ test('the command line names benches that there are, and says what is wrong with
   })
   expect(readArgs(['paid', '--tabs'], known).names).toEqual(['paid --tabs'])
   expect(readArgs(['paid', '--wallet-tps', '33'], known).names).toEqual(['paid --wallet-tps'])
+  expect(readArgs(['paid', '--lnd'], known).names).toEqual(['paid --lnd'])
   expect(readArgs(['paid', '--pairs', '3'], known).pairs).toBe(3)
   for (const wrong of [
     ['payd'],
     ['swarm', '--tabs'],
+    ['swarm', '--lnd'],
     ['paid', '--wallet-tps', '9'],
     ['paid', '--pairs', '0'],
     ['--fast'],

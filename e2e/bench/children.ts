@@ -14,8 +14,8 @@ export interface Child {
   readonly pid: number
   /** The first `event` it tells, now or before. */
   next(event: string, timeoutMs: number): Promise<Told>
-  /** What the program answers to `what`, with what it has used so far. */
-  ask(what: string, detail?: Detail): Promise<Told>
+  /** What the program answers to `what`, with what it has used so far; waited for 20 s where nothing is said. */
+  ask(what: string, detail?: Detail, timeoutMs?: number): Promise<Told>
   usage(): Promise<Usage>
   stop(): Promise<void>
 }
@@ -101,10 +101,10 @@ export function startChild(options: ChildOptions): Child {
       watchers.add(watch)
       watch()
     })
-  const ask = (what: string, detail: Detail = {}): Promise<Told> => {
+  const ask: Child['ask'] = (what, detail = {}, timeoutMs = ANSWER_TIMEOUT_MS) => {
     const from = told.length
     order({ tag: 'ask', what, detail })
-    return wait(what, ANSWER_TIMEOUT_MS, from)
+    return wait(what, timeoutMs, from)
   }
   order({ tag: 'start', config })
   return {

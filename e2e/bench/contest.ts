@@ -21,7 +21,14 @@ export const DEFAULT_PRICE_MSAT = 1_000
 /** Play money for each account: more than any bench pays. */
 const GRANT_MSAT = 10_000_000_000
 
-export type House = Readonly<{ child: Child; url: string; tracker: string; account(): Promise<string> }>
+export type House = Readonly<{
+  child: Child
+  url: string
+  tracker: string
+  account(): Promise<string>
+  /** Where those who sell need an account of another kind. */
+  openTill?(): Promise<string>
+}>
 
 export async function openHouse(dir: string, pace: Pace, profileDir?: string): Promise<House> {
   const config: HouseConfig = { dataDir: path.join(dir, 'relay'), pace, grantMsat: GRANT_MSAT }
@@ -91,7 +98,7 @@ async function proveCopy(file: string, { release }: Material): Promise<void> {
 
 export type Run = Readonly<{
   material: Material
-  house: House
+  house: Omit<House, 'child'>
   timeoutMs: number
   /** Where each side meets the other; the house's tracker without them. */
   sellerTracker?: string
@@ -135,7 +142,7 @@ export function paidTransfer(context: Context, run: Run, priceMsat = DEFAULT_PRI
       dir: from,
       material,
       tracker: run.sellerTracker ?? house.tracker,
-      wallet: await house.account(),
+      wallet: await (house.openTill ?? house.account)(),
       priceMsat,
     }
     const bought: BuyerConfig = {

@@ -93,10 +93,11 @@ export async function openDeviceBuyer(settings: BuyerSettings): Promise<DeviceBu
       floor: () => undefined,
       onFloor: () => undefined,
       onLate: () => undefined,
+      onSold: () => undefined,
       log,
     },
     release,
-    false,
+    'buy',
   )
   return {
     file: artifactPath(dataDir, release),

@@ -62,7 +62,7 @@ export const firstBench: Bench = {
       const runs = await alternate(
         pairs,
         (pair) => whole(context, site, house, files[pair] as Material),
-        (pair) => product(page, house, device.logFile, files[pair] as Material, pair + 1),
+        (pair) => product(context, page, house, device.logFile, files[pair] as Material, pair + 1),
       )
       const seconds = (ms: readonly number[]): string => `${figure(median(ms) / 1000)} s`
       const parts = runs.map(({ a }) => a)
@@ -88,6 +88,7 @@ export const firstBench: Bench = {
 
 /** Milliseconds until the device says that it has verified what was dropped. */
 async function product(
+  context: Context,
   page: Page,
   house: House,
   log: string,
@@ -102,11 +103,14 @@ async function product(
         .readFileSync(log, 'utf8')
         .split('\n')
         .find((one) => one.includes(`first ${version}: ${state}`))
-      return line === undefined ? undefined : Date.parse((JSON.parse(line) as { time: string }).time)
+      return line === undefined
+        ? undefined
+        : Date.parse((JSON.parse(line) as { time: string }).time) - droppedAtMs
     })
-  const verifiedAtMs = await said('verified')
+  const [begunMs, verifiedMs] = [await said('buying'), await said('verified')]
   await said('healthy')
-  return verifiedAtMs - droppedAtMs
+  context.say(`  begun after ${figure(begunMs / 1000)} s, verified after ${figure(verifiedMs / 1000)} s`)
+  return verifiedMs
 }
 
 type Parts = Readonly<{ hashMs: number; rawMs: number; payMs: number }>

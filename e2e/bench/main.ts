@@ -10,6 +10,7 @@ import type { Bench, Context } from './bench.ts'
 import { firstBench } from './first.ts'
 import { footprintBench } from './footprint.ts'
 import { paidBench } from './paid.ts'
+import { paidLndBench } from './paid-lnd.ts'
 import { paymentsBench } from './payments.ts'
 import { simBench } from './sim.ts'
 import { swarmBench } from './swarm.ts'
@@ -23,6 +24,7 @@ const benches: readonly Bench[] = [
   paidBench,
   paidTabsBench,
   walletTpsBench,
+  paidLndBench,
   walletBench,
   transportBench,
   firstBench,
@@ -61,6 +63,8 @@ async function main(): Promise<number> {
     }
     try {
       const rows = await bench.run(context)
+      // It said why it was left out.
+      if (rows.length === 0) continue
       console.log(`\n${table(bench.name, rows)}\n(${Math.round((performance.now() - startedMs) / 1000)} s)\n`)
       objects.push(json(bench.name, rows))
     } catch (error) {

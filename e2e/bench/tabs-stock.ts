@@ -1,5 +1,6 @@
 /** Stock webtorrent as the free opponent: everything at its defaults but what would leave this machine. */
 import { toHex, type Bytes } from '../../web/core/bytes.ts'
+import { STOCK_OPTIONS } from './stock-options.ts'
 import { connectedMs } from './tabs-connected.ts'
 import type { Platform } from './tabs-end.ts'
 
@@ -15,21 +16,11 @@ export type StockClient = {
 }
 export type StockClass = new (options: object) => StockClient
 
-const OPTIONS = {
-  dht: false,
-  lsd: false,
-  utp: false,
-  utPex: false,
-  natUpnp: false,
-  natPmp: false,
-  tracker: { rtcConfig: { iceServers: [] } },
-}
-
 export function stock(Client: StockClass, source: () => unknown): Pick<Platform, 'stockSeed' | 'stockGet'> {
   return {
     stockSeed: (tracker, store) =>
       new Promise((done, fail) => {
-        const client = new Client(OPTIONS)
+        const client = new Client(STOCK_OPTIONS)
         client.on('error', fail)
         client.seed(source(), { name: 'artifact', announce: [tracker], ...storeOf(store) }, (torrent) =>
           done(toHex(torrent.torrentFile)),
@@ -37,7 +28,7 @@ export function stock(Client: StockClass, source: () => unknown): Pick<Platform,
       }),
     stockGet: (torrent, tracker, store) =>
       new Promise((done, fail) => {
-        const client = new Client(OPTIONS)
+        const client = new Client(STOCK_OPTIONS)
         client.on('error', fail)
         const startedMs = performance.now()
         const getting = client.add(torrent, {

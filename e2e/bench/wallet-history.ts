@@ -24,10 +24,20 @@ export function writeHistory(
   const { payers, payee, count, untilMs } = options
   const db = new DatabaseSync(file)
   db.exec('PRAGMA synchronous = OFF; PRAGMA cache_size = -400000; BEGIN')
-  const insert = (table: string, columns: number) =>
-    db.prepare(`INSERT INTO ${table} VALUES (${Array(columns).fill('?').join(', ')})`)
-  const [movements, lines, spends] = [insert('movements', 4), insert('lines', 5), insert('spends', 6)]
-  const [invoices, payments] = [insert('invoices', 15), insert('payments', 8)]
+  const insert = (table: string, columns: string) =>
+    db.prepare(`INSERT INTO ${table} (${columns}) VALUES (${columns.replace(/\w+/g, '?')})`)
+  const movements = insert('movements', 'id, kind, reference, at')
+  const lines = insert('lines', 'account, seq, movement, amount, balance')
+  const spends = insert('spends', 'client, seq, reference, amount, period_start, used')
+  const invoices = insert(
+    'invoices',
+    `payment_hash, account, client, bolt11, amount, description, preimage, hold, state, created_at, expires_at,
+     settled_at, received`,
+  )
+  const payments = insert(
+    'payments',
+    'payment_hash, account, client, amount, fees, state, created_at, settled_at',
+  )
   const account = (client: string) => {
     const row = db
       .prepare(
@@ -53,8 +63,7 @@ export function writeHistory(
     lines.run(to.id, ++to.lines, movement, AMOUNT, to.balance)
     spends.run(payer.client, ++payer.spends, hash, AMOUNT, 0, payer.used)
     invoices.run(
-      ...[hash, to.id, payee, bolt11, AMOUNT, 'past', null, hash, 0, 'settled', at, at + 3_600_000, at],
-      ...[null, AMOUNT],
+      ...[hash, to.id, payee, bolt11, AMOUNT, 'past', hash, 0, 'settled', at, at + 3_600_000, at, AMOUNT],
     )
     payments.run(hash, payer.id, payer.client, AMOUNT, 0, 'settled', at, at)
   }

@@ -17,6 +17,7 @@ const [FEW, MANY] = [8, 32]
 const PAST_PAYMENTS = 1_000_000
 const IDLE = 10_000
 const OPEN_MS = 180_000
+const RUN_MS = 180_000
 const IDLE_ROW = 'memory of an idle connection'
 const PAYING_ROWS = 'payments'
 
@@ -117,9 +118,9 @@ async function withHouse<T>(
 }
 
 async function payingRun(relay: Child, payers: Child, parallel: number, payments: number): Promise<Run> {
-  await payers.ask('prepare', { count: payments })
+  await payers.ask('prepare', { count: payments }, RUN_MS)
   const before = await relay.usage()
-  const { detail } = await payers.ask('pay', { parallel })
+  const { detail } = await payers.ask('pay', { parallel }, RUN_MS)
   const latencies = (detail['latenciesMs'] as number[]).toSorted((a, b) => a - b)
   const p95Ms = latencies[Math.ceil(latencies.length * 0.95) - 1] ?? Infinity
   const cpuMs = (((await relay.usage()).cpuS - before.cpuS) * 1000) / payments

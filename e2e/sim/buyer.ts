@@ -6,6 +6,7 @@ import type { Bytes, PartyKey, Sha256Hex } from '../../web/core/bytes.ts'
 import { refuseQuote, windowBytes, type SignedQuote } from '../../web/core/exchange/quote.ts'
 import { msat, ZERO, type Money, type Msat } from '../../web/core/money/msat.ts'
 import * as buyers from '../../web/core/swarm/buyer.ts'
+import { LATEST_START_MS } from '../../web/edge/wallet/wallet.ts'
 import { wait, type Job } from './clock.ts'
 import type { Side } from './net.ts'
 import type { Node, Part } from './node.ts'
@@ -127,6 +128,8 @@ export class BuyerPart implements Part {
         else known.push(...frame.pieces)
         return
       }
+      case 'sending':
+        return this.#step({ tag: 'sending', peer: side.id, pieces: frame.pieces })
       case 'offer':
       case 'light offer':
         return this.#onOffer(side, frame)
@@ -152,6 +155,7 @@ export class BuyerPart implements Part {
           return this.#spoil(frame.id, 'sent data out of place')
         work.received += size
         if (frame.bytes.length > 0) work.parts.push(frame.bytes)
+        if (work.received === work.bytes) this.node.send(side, { t: 'got', id: frame.id })
         this.#step({ tag: 'progress', window: frame.id, bytes: work.received })
         return this.#check(frame.id, work)
       }
@@ -202,7 +206,7 @@ export class BuyerPart implements Part {
     )
       return
     work.secret = secret
-    this.#step({ tag: 'settled', window: id, fees: ZERO })
+    this.#step({ tag: 'settled', window: id, ...(window.amount === 0 && { fees: ZERO }) })
   }
 
   #workOf(side: Side, id: number): Work | undefined {
@@ -333,6 +337,7 @@ export class BuyerPart implements Part {
     )
     const result = yield* wait<PayAnswer>((resume) => bank.pay(this.node.id, quote.invoice, resume))
     if (result.tag === 'paid') return this.#onPreimage(id, work, signed, result.preimage, result.fees)
+    if (this.buyer.feesOpen.has(id)) return yield* this.#askFees(id, work, signed)
     if (result.tag === 'unknown') return this.#step({ tag: 'pay-unknown', window: id })
     yield* wait(this.node.disk.delete(`buy/${quote.id}`))
     this.#step({ tag: 'pay-failed', window: id, code: result.code })
@@ -344,7 +349,21 @@ export class BuyerPart implements Part {
     if (this.node.things.ports.hashOf(secret) !== signed.quote.paymentHash)
       return this.#step({ tag: 'pay-unknown', window: id })
     work.secret ??= secret
+    const late = this.buyer.feesOpen.has(id)
     this.#step({ tag: 'settled', window: id, fees: msat(fees) })
+    const key = `receipt/${signed.quote.id}`
+    const paid = this.node.disk.records.get(key) as Paid | undefined
+    if (late && paid !== undefined && paid.fees !== fees)
+      this.node.life.start(wait(this.node.disk.put(key, { ...paid, fees } satisfies Paid)))
+  }
+
+  *#askFees(id: buyers.WindowId, work: Work, signed: SignedQuote): Job {
+    const { bank } = this.node.things
+    const answer = yield* wait<Parameters<Parameters<typeof bank.lookUp>[2]>[0]>((resume) =>
+      bank.lookUp(this.node.id, signed.quote.paymentHash, resume),
+    )
+    if (answer.tag !== 'found' || answer.found?.preimage === undefined) return
+    this.#onPreimage(id, work, signed, answer.found.preimage, answer.found.fees)
   }
 
   *#lookUp(id: buyers.WindowId): Job {
@@ -369,6 +388,10 @@ export class BuyerPart implements Part {
             return yield* this.#sendPayment(id, work, signed)
           return this.#step({ tag: 'pay-unknown', window: id })
         }
+        // The wallet may take the request up late.
+        const payingAtMs = this.buyer.windows.get(id)?.payingAtMs ?? 0
+        if (this.node.nowMs < Math.min(payingAtMs, signed.quote.expiry * 1000) + LATEST_START_MS)
+          return this.#step({ tag: 'pay-unknown', window: id })
         yield* wait(this.node.disk.delete(`buy/${signed.quote.id}`))
         return this.#step({ tag: 'pay-failed', window: id, code: 'expired' })
       }
@@ -423,6 +446,8 @@ export class BuyerPart implements Part {
         bytes: window.bytes,
       }
       yield* wait(disk.put(`receipt/${signed.quote.id}`, paid))
+      if (window.fees !== paid.fees)
+        yield* wait(disk.put(`receipt/${signed.quote.id}`, { ...paid, fees: window.fees }))
       yield* wait(disk.delete(`buy/${signed.quote.id}`))
     }
     if (cheated) this.#step({ tag: 'stored', pieces: good.map(({ piece }) => piece) })

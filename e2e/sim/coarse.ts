@@ -6,13 +6,25 @@
  * `DEGREE` neighbours and what they have, nothing else; within a step it asks one after the other until one is free.
  */
 import { whoseTurn, type Waiting } from '../../web/core/exchange/turn.ts'
-import { BITS, countPair, keepRarest, memberAt, openPlanes, WORDS } from '../../web/core/swarm/picker-bits.ts'
+import {
+  BITS,
+  hold,
+  keepRarest,
+  memberAt,
+  openHolders,
+  WORDS,
+  type Holders,
+} from '../../web/core/swarm/picker-bits.ts'
 import { Random } from './random.ts'
 
 /** Peers that a device knows: what trackers and WebRTC give it. Even. */
 const DEGREE = 32
 /** Pieces that a device takes in a step at most: lines are faster down than up. */
 const DOWN = 4
+/** Words of 4 bytes. */
+const CACHE_LINE = 16
+/** Sellers whose rows are read together. */
+const AHEAD = 32
 const MOST_STEPS = 10 * BITS
 
 export type Makespan = Readonly<{
@@ -25,17 +37,19 @@ export type Makespan = Readonly<{
   /** max(F/u_s, F/d_min, N·F/(u_s + Σu_i)) in steps. */
   fluid: number
   ratio: number
+  /** Of who took what, in that order: the same for the same seed. */
+  digest: string
   seconds: number
 }>
 
 /** One seller with everything, `devices` that resell what they have. */
 export function simMakespan({ devices, seed }: Readonly<{ devices: number; seed: number }>): Makespan {
   const startedMs = performance.now()
-  const steps = new Coarse(devices, seed).run()
+  const { steps, digest } = new Coarse(devices, seed).run()
   const bound = BITS + Math.floor(Math.log2(devices))
   const fluid = Math.max(BITS, BITS / DOWN, (devices * BITS) / (devices + 1))
   const seconds = (performance.now() - startedMs) / 1000
-  return { devices, pieces: BITS, steps, bound, fluid, ratio: steps / bound, seconds }
+  return { devices, pieces: BITS, steps, bound, fluid, ratio: steps / bound, digest, seconds }
 }
 
 class Coarse {
@@ -46,12 +60,16 @@ class Coarse {
   readonly #have: Uint32Array
   /** What each had when the step began: only that can be sold in it. */
   readonly #before: Uint32Array
+  /** By piece, when the step began, and now. */
+  readonly #holders: Holders
+  readonly #holdersNow: Holders
   readonly #taken: Uint8Array
   readonly #held: Uint8Array
-  readonly #planes = openPlanes()
   readonly #free = new Uint32Array(WORDS)
+  readonly #read = new Int32Array(1)
   readonly #served = new Uint32Array(BITS)
   #complete = 0
+  #digest = 0
 
   constructor(devices: number, seed: number) {
     this.#count = devices + 1
@@ -60,6 +78,9 @@ class Coarse {
     this.#have = new Uint32Array(this.#count * WORDS)
     this.#have.fill(0xffffffff, 0, WORDS)
     this.#before = new Uint32Array(this.#count * WORDS)
+    this.#holders = openHolders(this.#count)
+    this.#holdersNow = openHolders(this.#count)
+    for (let piece = 0; piece < BITS; piece++) hold(this.#holdersNow, 0, piece)
     this.#taken = new Uint8Array(this.#count)
     this.#held = new Uint8Array(this.#count)
     this.#held[0] = BITS
@@ -90,17 +111,26 @@ class Coarse {
     }
   }
 
-  run(): number {
+  run(): { steps: number; digest: string } {
     const order = Int32Array.from({ length: this.#count }, (_, i) => i)
     for (let step = 1; step <= MOST_STEPS; step++) {
       this.#before.set(this.#have)
+      this.#holders.bits.set(this.#holdersNow.bits)
       this.#taken.fill(0)
       this.#shuffle(order)
       this.#sellAll(step)
-      for (const seller of order) if (seller !== 0 && this.#held[seller] !== 0) this.#sellOne(seller)
-      if (this.#complete === this.#count - 1) return step
+      for (let at = 0; at < order.length; at++) {
+        if (at % AHEAD === 0) this.#readAhead(order, at)
+        const seller = order[at] as number
+        if (seller !== 0 && this.#held[seller] !== 0) this.#sellOne(seller)
+      }
+      if (this.#complete === this.#count - 1) return { steps: step, digest: this.#digestText() }
     }
     throw new Error('not done in any reasonable time')
+  }
+
+  #digestText(): string {
+    return (this.#digest >>> 0).toString(16).padStart(8, '0')
   }
 
   /** The full copy: all its neighbours ask, the product's turn decides. */
@@ -109,14 +139,26 @@ class Coarse {
     const from = this.#random.u32() % DEGREE
     for (let k = 0; k < DEGREE; k++) {
       const buyer = this.#neighbours[(from + k) % DEGREE] as number
-      const piece = this.#pick(buyer, 0)
-      if (piece !== -1) waiting.push({ buyer, pieces: [piece], sinceMs: step })
+      if (this.#wants(buyer, 0)) waiting.push({ buyer, pieces: [this.#pick(buyer)], sinceMs: step })
     }
     const chosen = waiting[whoseTurn(waiting, this.#served, step)]
     const piece = chosen?.pieces[0]
     if (chosen === undefined || piece === undefined) return
     this.#served[piece]!++
     this.#take(chosen.buyer, piece)
+  }
+
+  /** Rows of a large world come from far: those that are read together are waited for once. */
+  #readAhead(order: Int32Array, from: number): void {
+    const end = Math.min(from + AHEAD, order.length)
+    let read = 0
+    for (let at = from; at < end; at++) {
+      const seller = order[at] as number
+      read ^= this.#before[seller * WORDS] as number
+      for (let k = 0; k < DEGREE; k += CACHE_LINE) read ^= this.#neighbours[seller * DEGREE + k] as number
+    }
+    // What is used nowhere would not be read.
+    this.#read[0] = read
   }
 
   /** A device sells to the first that asks: its neighbours come in a random order. */
@@ -127,14 +169,12 @@ class Coarse {
     let k = this.#random.u32() % DEGREE
     for (let left = DEGREE; left > 0; left--, k = k + 1 === DEGREE ? 0 : k + 1) {
       const buyer = neighbours[row + k] as number
-      if (taken[buyer] === DOWN) continue
-      const piece = this.#pick(buyer, seller)
-      if (piece !== -1) return this.#take(buyer, piece)
+      if (taken[buyer] !== DOWN && this.#wants(buyer, seller)) return this.#take(buyer, this.#pick(buyer))
     }
   }
 
-  /** What this device would ask of this seller: the rarest, by what its own neighbours have; -1: nothing. */
-  #pick(buyer: number, seller: number): number {
+  /** Whether the seller has what the buyer has not; that is in `#free` then. */
+  #wants(buyer: number, seller: number): boolean {
     const before = this.#before
     const have = this.#have
     const free = this.#free
@@ -144,19 +184,21 @@ class Coarse {
       free[word] = wanted
       any |= wanted
     }
-    if (any === 0) return -1
-    const planes = this.#planes
-    const neighbours = this.#neighbours
-    planes.fill(0)
-    const end = (buyer + 1) * DEGREE
-    for (let at = buyer * DEGREE; at < end; at += 2)
-      countPair(planes, before, (neighbours[at] as number) * WORDS, (neighbours[at + 1] as number) * WORDS)
-    return memberAt(free, this.#random.u32() % keepRarest(free, planes))
+    return any !== 0
+  }
+
+  /** What this device asks for: of what is in `#free` the rarest, by what its own neighbours have. */
+  #pick(buyer: number): number {
+    const from = buyer * DEGREE
+    const count = keepRarest(this.#free, this.#holders, this.#neighbours, from, from + DEGREE)
+    return memberAt(this.#free, this.#random.u32() % count)
   }
 
   #take(buyer: number, piece: number): void {
     this.#have[buyer * WORDS + (piece >> 5)]! |= 1 << (piece & 31)
+    hold(this.#holdersNow, buyer, piece)
     this.#taken[buyer]!++
     if (++this.#held[buyer]! === BITS) this.#complete++
+    this.#digest = Math.imul(this.#digest ^ (buyer * BITS + piece), 0x01000193)
   }
 }

@@ -5,7 +5,7 @@ import type { Quote, SignedQuote } from '../../web/core/exchange/quote.ts'
 import { msat } from '../../web/core/money/msat.ts'
 import { pieceBytes } from '../../web/core/swarm/merkle.ts'
 import { readInvoice } from './buyer.ts'
-import type { Job } from './clock.ts'
+import { wait, type Job } from './clock.ts'
 import type { Side } from './net.ts'
 import type { Node, Part } from './node.ts'
 import type { Frame } from './ports.ts'
@@ -26,8 +26,13 @@ export const vices = [
   'half',
   'turncoat',
 ] as const
-export type Vice = (typeof vices)[number]
+/** Drawn in wide worlds only: the others are what their seeds were drawn from. */
+export const moreVices = ['no quote', 'drips', 'refuses', 'settles and goes'] as const
+export type Vice = (typeof vices)[number] | (typeof moreVices)[number]
 
+/** Between two frames of one that drips: less than a buyer takes for silence. */
+const DRIP_MS = 12_000
+const refusals = ['missing', 'closed', 'busy', 'unpaid', 'barred'] as const
 /** Windows that a turncoat sells honestly before it turns. */
 const HONEST_FIRST = 3
 
@@ -47,7 +52,20 @@ export class HostileSeller extends SellerPart {
 
   override message(side: Side, frame: Frame): void {
     if (this.vice === 'silent' && frame.t === 'request') return
+    if (this.vice === 'refuses' && frame.t === 'request')
+      return this.node.send(side, { t: 'refuse', id: frame.id, code: this.node.random.pick(refusals) })
     super.message(side, frame)
+  }
+  protected override *pause(): Job {
+    if (this.vice === 'drips')
+      yield* wait<undefined>((resume) => this.node.things.clock.after(DRIP_MS, () => resume(undefined)))
+  }
+  protected override *quote(...of: Parameters<SellerPart['quote']>): Job {
+    if (this.vice !== 'no quote') yield* super.quote(...of)
+  }
+  protected override give(side: Side, quote: Sha256Hex, secret: Bytes): void {
+    if (this.vice === 'settles and goes') this.node.port.cut(side, 0)
+    else super.give(side, quote, secret)
   }
   protected override plain(piece: number): Bytes | undefined {
     const { ports } = this.node.things

@@ -84,7 +84,9 @@ test('liveness: a buyer that stops asking', () => {
     if (buyer.haveCount > 0) buyer.running = false
     return effects
   }
-  expect(cries({ sabotage: lazy }).join()).toContain('liveness: ')
+  // It never ends before its time is over: an hour shows as much as a day.
+  const briefly = (plan: Plan): Plan => ({ ...plan, healMs: 3_600_000 })
+  expect(cries({ sabotage: lazy, plan: briefly }).join()).toContain('liveness: ')
 })
 
 // Facts straight to the court: one false step each.
@@ -96,6 +98,7 @@ const bounds = {
   riskBudget: 2000,
   unprovenBudget: 1500,
   lockedTimeoutMs: 5000,
+  syncMs: 1,
   slots: 1,
   approved: [],
 }
@@ -144,6 +147,48 @@ test('bounds: price cap, fresh key, strangers together, payment slots', () => {
   expect(says(at(1, pays('a', 500), pays('b', 500, 1), ...locks, ...more))).toContain('payments under way')
 })
 
+test('budget: fees count, but those that no wallet had named yet', () => {
+  const paid = (hash: string, amount: number, fee: number, atMs: number): [number, Fact][] => {
+    const sums = { hash, payer: 0, payee: 1, amount, fee }
+    const opened: Fact = { t: 'opened', buyer: 0, hash, pieces: [] }
+    return at(atMs, pays(hash, amount), { t: 'locked', ...sums }, { t: 'settled', ...sums }, opened)
+  }
+  const many = (last: number, fee: number): [number, Fact][] =>
+    Array.from({ length: 10 }, (_, i) => paid(`${i}`, i === 9 ? last : 1000, i === 9 ? fee : 0, i + 1)).flat()
+  const later = 70_000
+  // All before the first fee could be known.
+  expect(says(many(1000, 5))).toBe('')
+  expect(says(many(1001, 0))).toContain('spent 10001 of 10000')
+  const known = many(900, 5)
+  expect(says([...known, ...paid('b', 95, 5, later)])).toBe('')
+  expect(says([...known, ...paid('b', 95, 6, later)])).toContain('of 10000')
+  const crash: Fact = { t: 'crashed', node: 0 }
+  const named = paid('b', 50, 6, later)
+  expect(says([...known, ...named, ...at(later + 1, crash), ...paid('c', 50, 0, later + 2)])).toBe('')
+  const late = later + 60_001
+  expect(says([...known, ...named, ...at(late, crash), ...paid('c', 50, 0, late)])).toContain('of 10000')
+})
+
+test('after losses: no key gets more than it brought since the start, as soon as the loss is on disk', () => {
+  const wrong: Fact = {
+    t: 'opened',
+    buyer: 0,
+    hash: 'cheat',
+    pieces: [{ piece: 0, bytes: Uint8Array.of(9) }],
+  }
+  const cheated = [{ ...pays('cheat'), seller: 'cheat' } as Fact, ...settles('cheat').slice(0, 2), wrong]
+  const earned = [...at(1, pays('a', 700), ...settles('a')), ...at(2, ...cheated)]
+  expect(says([...earned, ...at(20, pays('b', 700, 1))])).toBe('')
+  expect(says([...earned, ...at(20, pays('b', 701, 1))])).toContain('earned it only 700')
+  expect(says([...earned, ...at(8, pays('b', 701, 1))])).toBe('')
+  const started: Fact = { t: 'started', node: 0 }
+  expect(says([...earned, ...at(20, started, pays('b', 500, 1))])).toBe('')
+  expect(says([...earned, ...at(20, started, pays('b', 501, 1))])).toContain('earned it only 0')
+  const again = settles('a').slice(2)
+  expect(says([...earned, ...at(20, started, ...again, pays('b', 700, 1))])).toBe('')
+  expect(says([...earned, ...at(20, started, ...again, ...again, pays('b', 701, 1))])).toContain('only 700')
+})
+
 test('seller: ciphertext out unpaid, and to keys that never paid', () => {
   const sent = (buyer: string, sale: string, bytes: number): Fact => ({
     t: 'sent',
@@ -155,4 +200,19 @@ test('seller: ciphertext out unpaid, and to keys that never paid', () => {
   })
   expect(says(at(1, sent('friend', 'a', 60), sent('friend', 'b', 41)))).toContain('out unpaid')
   expect(says(at(1, sent('stranger', 'a', 51)))).toContain('never paid')
+})
+
+test('seller: a quote that leaves no time to pay', () => {
+  const sent: Fact = { t: 'sent', seller: 1, buyer: 'friend', sale: 'a', bytes: 1, gift: false }
+  const quoted: Fact = {
+    t: 'quoted',
+    seller: 1,
+    buyer: 'friend',
+    sale: 'a',
+    hash: 'h',
+    bytes: 1,
+    expiresAtMs: 120_000,
+  }
+  expect(says([...at(1, sent), ...at(90_000, quoted)])).toBe('')
+  expect(says([...at(1, sent), ...at(90_001, quoted)])).toContain('30 s to pay')
 })

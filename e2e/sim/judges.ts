@@ -113,18 +113,39 @@ type Deal = {
   readonly fresh: boolean
   locked: boolean
   settledMs: number
+  fee: number
+  /** Its fee may be in nobody's books when the next payment is decided. */
+  unsure: boolean
+  /** What it counts for its seller. */
+  earned: number
 }
+/**
+ * Writes, one after the other, between the wrong block in clear and a payment that knows of it: the window's good pieces,
+ * the loss, the receipt, once more with its fees, the purchase's end; and the quote of the next, which was decided before.
+ */
+const WRITES = 6
+/** How long a wallet's client waits for its answer: so long a fee may be unknown, for ever where a crash comes first. */
+const UNNAMED_MS = 60_000
+
 type Books = {
   readonly bounds: BuyerBounds
   /** By payment hash: handed to the wallet, and not known to be over. */
   readonly open: Map<string, Deal>
-  /** Sums that came good, by seller's key. */
+  /** Sums that came good, by seller's key; and those since it last started: a key that settled before is a stranger again. */
   readonly earned: Map<string, number>
-  /** Who sold each piece that came good, and whether that settled late. */
-  readonly bought: Map<number, { hash: string; late: boolean }>
+  readonly earnedNow: Map<string, number>
+  /** The payments that the latter are of. */
+  readonly earnedOf: Set<string>
+  /** Who sold each piece that came good, whether that settled late, and whether it is on disk. */
+  readonly bought: Map<number, { deal: Deal; hash: string; late: boolean; stored: boolean }>
   locked: number
   spent: number
+  /** Payments that settled, and the fees among what was spent that its buyer could not have kept free. */
+  settled: Deal[]
+  unsureFees: number
   lost: number
+  /** Losses as they came; what was decided while they were being written down was decided before. */
+  losses: { atMs: number; amount: number }[]
   lostFresh: number
   lateMsat: number
 }
@@ -144,10 +165,15 @@ export class BuyerJudge implements Judge {
         bounds,
         open: new Map(),
         earned: new Map(),
+        earnedNow: new Map(),
+        earnedOf: new Set(),
         bought: new Map(),
         locked: 0,
         spent: 0,
+        settled: [],
+        unsureFees: 0,
         lost: 0,
+        losses: [],
         lostFresh: 0,
         lateMsat: 0,
       })
@@ -175,6 +201,17 @@ export class BuyerJudge implements Judge {
   see(fact: Fact, atMs: number, cry: (says: string) => void): void {
     if (fact.t === 'pays') return this.#pays(fact, atMs, cry)
     if (fact.t === 'opened') return this.#opened(fact, atMs, cry)
+    if (fact.t === 'crashed') return this.#crashed(fact.node, atMs)
+    if (fact.t === 'stored') {
+      const bought = this.#books.get(fact.node)?.bought.get(fact.piece)
+      if (bought !== undefined) bought.stored = true
+      return
+    }
+    if (fact.t === 'started') {
+      this.#books.get(fact.node)?.earnedNow.clear()
+      this.#books.get(fact.node)?.earnedOf.clear()
+      return
+    }
     if (fact.t !== 'locked' && fact.t !== 'settled' && fact.t !== 'returned' && fact.t !== 'refused') return
     const books = this.#books.get(fact.payer)
     const deal = books?.open.get(fact.hash)
@@ -189,6 +226,11 @@ export class BuyerJudge implements Judge {
         books.locked--
         books.spent += fact.amount + fact.fee
         deal.settledMs = atMs
+        deal.fee = fact.fee
+        books.settled.push(deal)
+        if (deal.unsure) books.unsureFees += fact.fee
+        if (books.spent - books.unsureFees > books.bounds.budget)
+          cry(`buyer ${fact.payer} spent ${books.spent} of ${books.bounds.budget}`)
         return
       case 'returned':
         books.locked--
@@ -196,6 +238,25 @@ export class BuyerJudge implements Judge {
         return
       case 'refused':
         if (!deal.locked) books.open.delete(fact.hash)
+    }
+  }
+
+  /** What was opened and not stored is to be opened again, or comes from another and late. */
+  #crashed(node: NodeId, nowMs: number): void {
+    const books = this.#books.get(node)
+    if (books === undefined) return
+    for (const deal of books.settled) {
+      if (deal.unsure || deal.settledMs + UNNAMED_MS < nowMs) continue
+      deal.unsure = true
+      books.unsureFees += deal.fee
+    }
+    for (const [at, { deal, hash, stored }] of books.bought) {
+      if (stored) continue
+      books.bought.delete(at)
+      if (books.open.has(hash)) continue
+      books.open.set(hash, deal)
+      books.earned.set(deal.seller, (books.earned.get(deal.seller) ?? 0) - deal.earned)
+      deal.earned = 0
     }
   }
 
@@ -222,8 +283,12 @@ export class BuyerJudge implements Judge {
       fresh,
       locked: false,
       settledMs: 0,
+      fee: 0,
+      // Before the first fee is known nothing can be kept free for it.
+      unsure: !books.settled.some(({ settledMs }) => settledMs + UNNAMED_MS < atMs),
+      earned: 0,
     })
-    let [here, unproven, all] = [0, books.lostFresh, books.spent]
+    let [here, unproven, all] = [0, books.lostFresh, books.spent - books.unsureFees]
     for (const deal of open.values()) {
       if (deal.seller === fact.seller) here += deal.amount
       if (deal.fresh && !bounds.approved.includes(deal.seller)) unproven += deal.amount
@@ -238,25 +303,36 @@ export class BuyerJudge implements Judge {
       cry(
         `buyer ${fact.buyer} has ${unproven} msat with keys that never settled, above ${bounds.unprovenBudget}`,
       )
-    if (!approved && books.lost + piece > bounds.unprovenBudget && here > Math.max(good, fresh ? piece : 0))
-      cry(`${who}, and lost ${books.lost} before, and earned it only ${good}`)
+    const lost = books.losses.reduce(
+      (sum, { atMs: at, amount }) => sum + (at + WRITES * bounds.syncMs < atMs ? amount : 0),
+      0,
+    )
+    const now = books.earnedNow.get(fact.seller) ?? 0
+    const left = now > 0 ? now : Math.min(piece, Math.max(0, bounds.unprovenBudget - lost))
+    if (!approved && lost + piece > bounds.unprovenBudget && here > left)
+      cry(`${who}, and lost ${lost} before, and earned it only ${now}`)
     if (all > bounds.budget) cry(`buyer ${fact.buyer} spends ${all} of ${bounds.budget}`)
   }
 
   #opened(fact: Extract<Fact, { t: 'opened' }>, atMs: number, cry: (says: string) => void): void {
     const books = this.#books.get(fact.buyer)
-    const deal = books?.open.get(fact.hash)
-    if (books === undefined || deal === undefined) return
+    if (books === undefined) return
+    const deal = books.open.get(fact.hash)
+    if (deal === undefined) return this.#openedAgain(books, fact.hash)
     if (deal.settledMs === 0) cry(`buyer ${fact.buyer} opened ${fact.hash} unpaid`)
     books.open.delete(fact.hash)
     const { content } = this.#charter
     const good = fact.pieces.filter(({ piece, bytes }) => same(content[piece], bytes))
     // Late as the buyer sees it: the answer of its wallet may have been lost on the way.
     const late = atMs > deal.handedMs + books.bounds.lockedTimeoutMs
-    if (good.length === fact.pieces.length)
-      books.earned.set(deal.seller, (books.earned.get(deal.seller) ?? 0) + deal.amount)
-    else {
+    if (good.length === fact.pieces.length) {
+      deal.earned = deal.amount
+      for (const sums of [books.earned, books.earnedNow])
+        sums.set(deal.seller, (sums.get(deal.seller) ?? 0) + deal.amount)
+      books.earnedOf.add(fact.hash)
+    } else {
       books.lost += deal.amount
+      books.losses.push({ atMs, amount: deal.amount })
       if (deal.fresh && !books.bounds.approved.includes(deal.seller)) books.lostFresh += deal.amount
     }
     let twice = false
@@ -267,9 +343,19 @@ export class BuyerJudge implements Judge {
         twice = true
         if (!before.late && !late) cry(`buyer ${fact.buyer} bought piece ${piece} twice`)
       }
-      books.bought.set(piece, { hash: fact.hash, late: late || (before?.late ?? false) })
+      const stored = before?.stored ?? false
+      books.bought.set(piece, { deal, hash: fact.hash, late: late || (before?.late ?? false), stored })
     }
     if (twice) books.lateMsat += deal.amount
+  }
+
+  /** A crash came between a good piece and the purchase's end: its seller is known again by it. */
+  #openedAgain(books: Books, hash: string): void {
+    const of = [...books.bought.values()].find((one) => one.hash === hash)
+    if (of === undefined || books.earnedOf.has(hash)) return
+    books.earnedOf.add(hash)
+    const { seller, amount } = of.deal
+    books.earnedNow.set(seller, (books.earnedNow.get(seller) ?? 0) + amount)
   }
 }
 
@@ -283,6 +369,9 @@ type Till = {
 
 /** How long after its quote's expiry a sale still counts as out: a payment may be on its way. */
 const GRACE_MS = 30_000
+
+/** What an honest seller's quote leaves its taker to pay in, however slowly the window went out. */
+const LEAST_TO_PAY_MS = 30_000
 
 /** No more ciphertext is out unpaid than the seller's owner allowed: counted for each life of the process. */
 export class SellerJudge implements Judge {
@@ -328,6 +417,8 @@ export class SellerJudge implements Judge {
         const sale = till?.sales.get(fact.sale)
         if (till === undefined || sale === undefined) return
         sale.expiresAtMs = fact.expiresAtMs
+        if (fact.expiresAtMs - atMs < LEAST_TO_PAY_MS)
+          cry(`seller ${fact.seller} leaves a taker ${Math.round((fact.expiresAtMs - atMs) / 1000)} s to pay`)
         this.#byHash.set(fact.hash, { till, sale, id: fact.sale })
         return
       }

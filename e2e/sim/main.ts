@@ -1,5 +1,5 @@
 /**
- * `npm run sim -- [--seeds N] [--from K] [--devices N] [--cheap] [--trace] [--json]`: random worlds, one a seed. Each that
+ * `npm run sim -- [--seeds N] [--from K] [--devices N] [--cheap] [--tight] [--wide] [--trace] [--json]`: random worlds, one a seed. Each that
  * fails is printed with the command that replays it. Above 50 devices one calm world a seed, to measure; `--makespan`
  * takes the coarse network instead: up to a million devices.
  */
@@ -17,6 +17,8 @@ const { values } = parseArgs({
     devices: { type: 'string' },
     makespan: { type: 'boolean', default: false },
     cheap: { type: 'boolean', default: false },
+    tight: { type: 'boolean', default: false },
+    wide: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
@@ -45,7 +47,7 @@ for (let seed = from; seed < from + seeds; seed++) {
     const result = simMakespan({ devices: devices ?? 1000, seed })
     rows.push(result)
     say(
-      `${result.devices} devices: ${result.steps} steps, bound ${result.bound}, ratio ${result.ratio.toFixed(3)}, ${result.seconds.toFixed(1)} s`,
+      `${result.devices} devices: ${result.steps} steps, bound ${result.bound}, ratio ${result.ratio.toFixed(3)}, ${result.seconds.toFixed(1)} s, digest ${result.digest}`,
     )
   } else if (large) {
     const { outcome, lastS, boundS, ratio, seconds } = simScale(devices ?? 1000, seed)
@@ -63,7 +65,17 @@ for (let seed = from; seed < from + seeds; seed++) {
       `${outcome.finished} of ${outcome.buyers} devices after ${lastS?.toFixed(1) ?? '?'} s, fluid bound ${boundS.toFixed(1)} s, ${outcome.events} events in ${seconds.toFixed(1)} s, digest ${outcome.digest}`,
     )
     judge(seed, outcome)
-  } else judge(seed, runSeed(seed, { devices, cheap: values.cheap, ...(values.trace ? { tap } : {}) }))
+  } else
+    judge(
+      seed,
+      runSeed(seed, {
+        devices,
+        cheap: values.cheap,
+        tight: values.tight,
+        wide: values.wide,
+        ...(values.trace ? { tap } : {}),
+      }),
+    )
 }
 
 function judge(seed: number, outcome: ReturnType<typeof runSeed>): void {
@@ -74,7 +86,12 @@ function judge(seed: number, outcome: ReturnType<typeof runSeed>): void {
   say(`✗ seed ${seed}, digest ${outcome.digest}`)
   for (const { judge: name, atMs, says } of outcome.verdicts.slice(0, 5))
     say(`    ${name}, at ${new Date(atMs).toISOString()}: ${says}`)
-  const flags = [devices === undefined ? '' : ` --devices ${devices}`, values.cheap ? ' --cheap' : '']
+  const flags = [
+    devices === undefined ? '' : ` --devices ${devices}`,
+    values.cheap ? ' --cheap' : '',
+    values.tight ? ' --tight' : '',
+    values.wide ? ' --wide' : '',
+  ]
   say(`    replay: npm run sim -- --seeds 1 --from ${seed}${flags.join('')} --trace`)
 }
 

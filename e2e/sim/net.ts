@@ -23,8 +23,13 @@ export interface End {
 
 type Parcel = Readonly<{ frame: Frame; bytes: number; sent: ((ok: boolean) => void) | undefined }>
 
-/** Bytes of one wire on their way: a slow taker must not keep the sender's uplink busy with what it cannot take. */
+/**
+ * Bytes of one wire on their way: a slow taker must not keep the sender's uplink busy with what it cannot take. Of a narrow
+ * line less, as congestion control finds out.
+ */
 const IN_FLIGHT = 512 * 1024
+const IN_FLIGHT_S = 2.5
+const inFlightTo = ({ other }: Side): number => Math.min(IN_FLIGHT, IN_FLIGHT_S * other.port.line.downBps)
 /** Below this a frame is not worth a place in the queues of the lines. */
 const SMALL = 1500
 
@@ -38,6 +43,8 @@ export class Side {
   queue: Parcel[] = []
   inFlight = 0
   ringed = false
+  /** Since when more waits to be sent than the other end takes. */
+  fullSinceMs = Number.POSITIVE_INFINITY
   lastArrivalMs = 0
   lastReadyMs = 0
 
@@ -80,7 +87,11 @@ export class Port {
   }
 
   ring(side: Side): void {
-    if (side.ringed || !side.open || side.queue.length === 0 || side.inFlight >= IN_FLIGHT) return
+    if (side.ringed || !side.open || side.queue.length === 0) return
+    if (side.inFlight >= inFlightTo(side)) {
+      side.fullSinceMs = Math.min(side.fullSinceMs, this.#clock.nowMs)
+      return
+    }
     side.ringed = true
     this.#ring.push(side)
     this.#pump()
@@ -130,8 +141,9 @@ export class Port {
 
   #deliver(side: Side, frame: Frame, bytes: number): void {
     if (bytes > SMALL) {
-      const full = side.inFlight >= IN_FLIGHT
+      const full = side.inFlight >= inFlightTo(side)
       side.inFlight -= bytes
+      side.fullSinceMs = Number.POSITIVE_INFINITY
       if (full) this.ring(side)
     }
     if (side.other.open) side.other.port.end.message(side.other, frame)

@@ -4,7 +4,7 @@ import { BUYER_DEFAULTS } from '../../web/core/swarm/buyer.ts'
 import type { DeskPolicy } from '../../web/core/exchange/desk.ts'
 import type { WalletLine } from './bank.ts'
 import type { Sabotage } from './buyer.ts'
-import { takings, vices, type Taking, type Vice } from './hostile.ts'
+import { moreVices, takings, vices, type Taking, type Vice } from './hostile.ts'
 import type { NodeOptions } from './node.ts'
 import { Random } from './random.ts'
 
@@ -16,7 +16,12 @@ export type PlannedNode = NodeOptions &
     wallet: WalletLine
     arrivesMs: number
     /** `approved`: numbers of nodes. */
-    buys: (Omit<Plain<BuyerPolicy>, 'approved'> & { approved: readonly number[] }) | undefined
+    buys:
+      | (Omit<Plain<BuyerPolicy>, 'approved' | 'unprovenBudget'> & {
+          approved: readonly number[]
+          unprovenBudget: number
+        })
+      | undefined
     sells: (Omit<Plain<DeskPolicy>, 'approved'> & { approved: readonly number[] }) | undefined
     vice: Vice | undefined
     takes: Taking | undefined
@@ -46,6 +51,60 @@ export type Plan = Readonly<{
 const KIB = 1024
 const MIB = 1024 * KIB
 export const CAP = 8000 // msat per MiB
+
+const SLOW_BPS = 20 * KIB
+/** Nothing comes through. */
+export const ABSENT_BPS = 1
+
+/** The same world, its buyers' budgets a twentieth above the dearest honest price of everything, and a msat a piece: fees are rounded up. */
+export function tighten(plan: Plan): Plan {
+  const prices = plan.nodes.flatMap(({ sells, vice, full }) => (full && !vice && sells ? [sells.price] : []))
+  const budget = Math.ceil((1.05 * plan.length * Math.max(...prices)) / MIB) + plan.pieces
+  const nodes = plan.nodes.map((node) =>
+    node.buys === undefined ? node : { ...node, canFinish: false, buys: { ...node.buys, budget } },
+  )
+  return { ...plan, nodes }
+}
+
+/**
+ * The same world with pieces of up to 1 MiB and what is measured in pieces grown with them, uplinks too; down lines as slow
+ * as 20 KiB/s, takers that read slowly or not at all, and sellers of more vices. A draw of its own: seeds keep their worlds
+ * without it.
+ */
+export function widen(plan: Plan, seed: number): Plan {
+  const random = new Random(`wide ${seed}`)
+  const pieceLength = Math.max(plan.pieceLength, random.pick([64 * KIB, 256 * KIB, MIB]))
+  const by = pieceLength / plan.pieceLength
+  const slow = (node: PlannedNode, downBps: number): PlannedNode => ({
+    ...node,
+    line: { ...node.line, downBps: Math.min(node.line.downBps, downBps) },
+  })
+  const nodes = plan.nodes.map((node): PlannedNode => {
+    const { buys, sells, vice, takes } = node
+    const grown: PlannedNode = {
+      ...node,
+      msat: node.msat * by,
+      line: { ...node.line, upBps: node.line.upBps * by },
+      buys: buys && {
+        ...buys,
+        budget: buys.budget * by,
+        riskBudget: buys.riskBudget * by,
+        unprovenBudget: buys.unprovenBudget * by,
+        memoryBytes: buys.memoryBytes === 64 * MIB ? buys.memoryBytes : buys.memoryBytes * by,
+      },
+      sells: sells && {
+        ...sells,
+        unpaidBytes: sells.unpaidBytes * by,
+        unprovenBytes: sells.unprovenBytes * by,
+      },
+      vice: vice && random.chance(0.4) ? random.pick(moreVices) : vice,
+    }
+    if (takes !== undefined) return slow(grown, random.pick([Infinity, SLOW_BPS, ABSENT_BPS]))
+    return buys !== undefined && random.chance(0.3) ? slow(grown, SLOW_BPS) : grown
+  })
+  const length = plan.length + plan.pieces * (pieceLength - plan.pieceLength)
+  return { ...plan, pieceLength, length, nodes }
+}
 
 /** A small world of 2 to 12 parties, or of about as many as are asked for. */
 export function drawPlan(seed: number, devices?: number): Plan {

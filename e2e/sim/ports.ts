@@ -248,7 +248,7 @@ const isLight = (
 ): frame is Extract<Frame, { t: 'light data' | 'light quote' | 'light offer' | 'raw' }> =>
   frame.t === 'light data' || frame.t === 'light quote' || frame.t === 'light offer' || frame.t === 'raw'
 
-/** Frames of a light world: larger than real ones, since each costs two events. */
+/** Frames of a light world: larger than real ones, since each costs two events. Where lines are slow they are a lane's. */
 const LIGHT_FRAME = 256 * 1024
 const NONE = new Uint8Array(0)
 
@@ -256,7 +256,7 @@ const words = (bytes: Bytes): Uint32Array =>
   new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2)
 const word = (value: number): Bytes => new Uint8Array(Uint32Array.of(value).buffer)
 
-export function cheapPorts(shape: Shape): Ports {
+export function cheapPorts(shape: Shape, lightFrame = LIGHT_FRAME): Ports {
   let made = 0
   const hash = (text: string): number => {
     let h = 0x811c9dc5
@@ -303,8 +303,8 @@ export function cheapPorts(shape: Shape): Ports {
     quoteFrame: (id, signed) => ({ t: 'light quote', id, signed }),
     openQuote: (frame) => (frame.t === 'light quote' ? frame.signed : undefined),
     *data(id, cipher, bytes) {
-      for (let at = 0; at < bytes; at += LIGHT_FRAME) {
-        const size = Math.min(LIGHT_FRAME, bytes - at)
+      for (let at = 0; at < bytes; at += lightFrame) {
+        const size = Math.min(lightFrame, bytes - at)
         yield {
           frame: { t: 'light data', id, at, size, bytes: at + size === bytes ? cipher : NONE },
           size: size + 32,

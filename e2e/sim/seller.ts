@@ -5,8 +5,7 @@
 import type { Bytes, PartyKey, Sha256Hex } from '../../web/core/bytes.ts'
 import * as desks from '../../web/core/exchange/desk.ts'
 import type { Role } from '../../web/core/exchange/message.ts'
-import { whoseTurn, type Waiting } from '../../web/core/exchange/turn.ts'
-import { openUplink, sent, type Uplink } from '../../web/core/exchange/uplink.ts'
+import * as lines from '../../web/core/exchange/line.ts'
 import type { Quote, SignedQuote } from '../../web/core/exchange/quote.ts'
 import type { Lookup, Notice } from './bank.ts'
 import { MONEY, toText } from './buyer.ts'
@@ -16,14 +15,27 @@ import type { Node, Part } from './node.ts'
 import type { Frame } from './ports.ts'
 
 const QUOTE_S = 120
+/** Of a window's bytes: with so many left it is nearly out (`web/edge/swarm/serving.ts`). */
+const NEARLY_OUT = 64 * 1024
 const OFFER_S = 3600
 const OFFER_RENEW_MS = 30 * 60_000
 const TICK_MS = 1000
+const AGAIN_MS = 10_000
+const LATE_MS = 3_600_000
+/** Who takes nothing of what is on its way for so long loses the wire (`web/edge/swarm/peer.ts`). */
+const READ_TIMEOUT_MS = 60_000
 const LARGEST_OFFER = 16 * 1024 * 1024
 
 /** `text` is missing where the wallet refused. */
 type Told = Readonly<{ tag: 'told'; text: string | undefined }>
 type Invoiced = Readonly<{ tag: 'coming' }> | Told
+/** A window that is out and has no quote yet. */
+export type Streamed = Readonly<{
+  hash: Sha256Hex
+  expiry: number
+  cipherRoot: Sha256Hex
+  invoiced: () => Job<Told>
+}>
 type Record = Readonly<{ hash: Sha256Hex; amount: number; expiry: number }>
 
 export class SellerPart implements Part {
@@ -34,20 +46,21 @@ export class SellerPart implements Part {
   readonly #sides = new Map<string, Side>()
   readonly #byHash = new Map<string, Sha256Hex>()
   readonly #queues = new Map<string, desks.Sale[]>()
-  readonly #waiting: (Waiting & { go: () => void })[] = []
-  /** How often each piece went out. */
-  readonly #served: number[] = []
-  readonly #uplink: Uplink
-  #serving = 0
+  readonly #line: lines.Line
+  /** Who waits for the line. */
+  readonly #waiting = new Map<lines.LineWindow, () => void>()
   #sellerKey: Bytes = new Uint8Array()
   #offerAtMs = 0
+  /** Sales that may be forgotten once the wallet says that nothing comes any more, and since when. */
+  readonly #late = new Map<desks.Sale, number>()
+  #againAtMs = 0
 
   constructor(node: Node, policy: desks.DeskPolicy, hold: boolean, roleOf: (key: string) => Role) {
     this.node = node
     this.desk = desks.openDesk(node.things.ports.shape, policy)
     this.#hold = hold
     this.#roleOf = roleOf
-    this.#uplink = openUplink(node.nowMs)
+    this.#line = lines.openLine(node.pieces, node.nowMs)
   }
 
   start(): void {
@@ -70,6 +83,7 @@ export class SellerPart implements Part {
   }
   gone(side: Side): void {
     this.#over(side, (sale) => sale.state === 'preparing')
+    this.#got(side)
     this.#sides.delete(side.id)
     this.#queues.delete(side.id)
     this.#step({ tag: 'left', peer: side.id, buyer: side.key as never })
@@ -99,8 +113,10 @@ export class SellerPart implements Part {
         side,
         ({ request, state }) => request === frame.id && (state === 'preparing' || state === 'waiting'),
       )
-      return this.#step({ tag: 'cancelled', peer: side.id, request: frame.id })
+      this.#step({ tag: 'cancelled', peer: side.id, request: frame.id })
+      return this.#got(side, frame.id)
     }
+    if (frame.t === 'got') return this.#got(side, frame.id)
     if (frame.t !== 'request') return
     this.#step({
       tag: 'asked',
@@ -146,7 +162,7 @@ export class SellerPart implements Part {
         const { sale } = effect
         const secret = this.#secretOf(sale.id)
         const side = this.#sides.get(sale.peer)
-        if (side !== undefined) this.node.send(side, { t: 'key', quote: sale.id, secret })
+        if (side !== undefined) this.give(side, sale.id, secret)
         this.#byHash.delete(this.node.things.ports.hashOf(secret))
         if (sale.amount > 0) this.node.life.start(this.#unwrite(sale.id))
         return
@@ -166,102 +182,133 @@ export class SellerPart implements Part {
     return this.node.things.ports.secretOf(this.#sellerKey, id)
   }
 
-  // One sale: a peer's windows one after the other; how many peers at once says the uplink.
+  // One sale: a peer's windows go out one after the other; whose turn it is says the line.
 
   *#serveAll(peer: string): Job {
     const queue = this.#queues.get(peer) ?? []
-    while (queue.length > 0) {
-      const sale = queue[0] as desks.Sale
-      const { pieces } = sale
-      if (this.#serving >= this.#uplink.parallel) {
-        const sinceMs = this.node.nowMs
-        yield* wait<undefined>(
-          (resume) => void this.#waiting.push({ pieces, sinceMs, go: () => resume(undefined) }),
-        )
-      } else this.#begin(pieces)
-      let held = true
-      const letGo = (): void => {
-        if (!held) return
-        held = false
-        this.#serving--
-        this.#goOn()
-      }
-      yield* this.#send(sale, letGo)
-      letGo()
+    for (let sale = queue[0]; sale !== undefined; sale = queue[0]) {
+      yield* this.#serve(sale)
       queue.shift()
     }
     if (this.#queues.get(peer) === queue) this.#queues.delete(peer)
   }
 
-  #begin(pieces: readonly number[]): void {
-    this.#serving++
-    for (const piece of pieces) this.#served[piece] = (this.#served[piece] ?? 0) + 1
+  *#serve(sale: desks.Sale): Job {
+    yield* this.#until(sale, () => lines.asked(this.#line, sale, this.node.nowMs))
+    const side = this.#sides.get(sale.peer)
+    const parts = sale.pieces.map((piece) => this.plain(piece))
+    if (parts.includes(undefined)) this.#step({ tag: 'failed', id: sale.id, code: 'missing' })
+    if (side === undefined || sale.state !== 'preparing') return this.#out(sale)
+    yield* this.#until(sale, () => lines.ready(this.#line, sale, this.node.nowMs))
+    const window = yield* this.#stream(sale, side, parts as Bytes[])
+    this.#out(sale)
+    const { clock } = this.node.things
+    if (window === undefined || lines.hasGot(this.#line, sale)) this.#taken(sale, window !== undefined)
+    else
+      clock.after(
+        lines.LATEST_GOT_MS,
+        this.node.living(() => this.#taken(sale, true)),
+      )
+    if (window !== undefined) this.node.life.start(this.quote(sale, side, window))
   }
 
-  #goOn(): void {
-    while (this.#serving < this.#uplink.parallel) {
-      const [next] = this.#waiting.splice(whoseTurn(this.#waiting, this.#served, this.node.nowMs), 1)
-      if (next === undefined) return
-      this.#begin(next.pieces)
-      next.go()
+  *#until(sale: desks.Sale, step: () => lines.LineEffect[]): Job {
+    yield* wait<undefined>((resume) => {
+      this.#waiting.set(sale, () => resume(undefined))
+      this.#onLine(step())
+    })
+  }
+  #got(side: Side, request?: number): void {
+    for (const window of lines.got(this.#line, side.id, request)) this.#taken(window, true)
+  }
+  #out(sale: desks.Sale): void {
+    this.#onLine(lines.out(this.#line, sale, this.node.nowMs))
+  }
+  #taken(window: lines.LineWindow, brought: boolean): void {
+    this.#onLine(lines.over(this.#line, window, brought, this.node.nowMs))
+  }
+  #onLine(effects: readonly lines.LineEffect[]): void {
+    for (const effect of effects) {
+      const { window } = effect
+      if (effect.tag === 'give-up') {
+        this.#giveUp(window)
+        continue
+      }
+      if (effect.tag === 'prepare') this.#tellOthers(window.peer, effect.fresh)
+      const go = this.#waiting.get(window)
+      this.#waiting.delete(window)
+      go?.()
     }
   }
 
-  #measure(bytes: number): void {
-    const full = this.#waiting.length > 0 && this.#serving >= this.#uplink.parallel
-    if (sent(this.#uplink, bytes, full, this.node.nowMs)) this.#goOn()
+  #giveUp(window: lines.LineWindow): void {
+    for (const sale of this.desk.sales.values()) {
+      if (sale.peer !== window.peer || sale.request !== window.request || sale.state !== 'preparing') continue
+      this.#seeOver(sale, false)
+      this.#step({ tag: 'failed', id: sale.id, code: 'busy' })
+    }
   }
 
-  *#send(sale: desks.Sale, out: () => void): Job {
-    const side = this.#sides.get(sale.peer)
-    if (side === undefined || sale.state !== 'preparing') return
-    const { ports, bank, see } = this.node.things
+  #tellOthers(peer: string, pieces: readonly number[]): void {
+    if (pieces.length === 0 || this.node.disk.pieces.size < this.node.pieces) return
+    for (const side of this.#sides.values())
+      if (side.id !== peer) this.node.send(side, { t: 'sending', pieces })
+  }
+
+  /** Sends leaves and ciphertext. `undefined`: it was given up meanwhile. */
+  *#stream(sale: desks.Sale, side: Side, parts: readonly Bytes[]): Job<Streamed | undefined> {
+    if (sale.state !== 'preparing') return undefined
+    const { ports, see } = this.node.things
     const secret = this.#secretOf(sale.id)
     const hash = ports.hashOf(secret)
-    const expiry = Math.floor(this.node.nowMs / 1000) + QUOTE_S
+    const bill = (): Pick<Streamed, 'expiry' | 'invoiced'> => {
+      const expiry = Math.floor(this.node.nowMs / 1000) + QUOTE_S
+      return { expiry, invoiced: this.#invoice(sale, hash, expiry, secret) }
+    }
+    let billed: ReturnType<typeof bill> | undefined
+    let left = sale.bytes
+    this.#step({ tag: 'began', id: sale.id })
+    this.node.send(side, { t: 'leaves', id: sale.request, leaves: this.leaves(sale, parts) })
+    const { cipher, cipherRoot } = this.seal(secret, sale, parts)
+    for (const { frame, size } of ports.data(sale.request, cipher, sale.bytes)) {
+      if ((sale.state as desks.Sale['state']) !== 'preparing' || !side.open) break
+      left -= size
+      if (left <= NEARLY_OUT) billed ??= bill()
+      if (!(yield* wait<boolean>((resume) => this.node.send(side, frame, resume)))) continue
+      yield* this.pause()
+      const gift = sale.amount === 0
+      const fact = { t: 'sent', seller: this.node.id, buyer: sale.buyer, sale: sale.id, gift } as const
+      see({ ...fact, bytes: size - 32 }, this.node.nowMs)
+    }
+    if ((sale.state as desks.Sale['state']) !== 'preparing' || !side.open) return undefined
+    return { hash, cipherRoot, ...(billed ?? bill()) }
+  }
+
+  /** Asks the wallet; gives a way to wait for what it says. */
+  #invoice(sale: desks.Sale, hash: Sha256Hex, expiry: number, secret: Bytes): () => Job<Told> {
     let invoice: Invoiced = sale.amount > 0 ? { tag: 'coming' } : { tag: 'told', text: '' }
     let invoiced: () => void = () => undefined
     if (sale.amount > 0) {
       this.#byHash.set(hash, sale.id)
       const preimage = this.#hold ? undefined : toText(secret)
-      bank.invoice(
-        this.node.id,
-        { hash, amount: sale.amount, expiresAtMs: expiry * 1000, preimage },
-        (text) => {
-          invoice = { tag: 'told', text }
-          invoiced()
-        },
-      )
+      const wanted = { hash, amount: sale.amount, expiresAtMs: expiry * 1000, preimage }
+      this.node.things.bank.invoice(this.node.id, wanted, (text) => {
+        invoice = { tag: 'told', text }
+        invoiced()
+      })
     }
-    const parts = sale.pieces.map((piece) => this.plain(piece))
-    if (parts.includes(undefined)) return this.#step({ tag: 'failed', id: sale.id, code: 'missing' })
-    const whole = parts as Bytes[]
-    this.#step({ tag: 'began', id: sale.id })
-    this.node.send(side, { t: 'leaves', id: sale.request, leaves: this.leaves(sale, whole) })
-    const { cipher, cipherRoot } = this.seal(secret, sale, whole)
-    for (const { frame, size } of ports.data(sale.request, cipher, sale.bytes)) {
-      if ((sale.state as desks.Sale['state']) !== 'preparing' || !side.open) break
-      const left = yield* wait<boolean>((resume) => this.node.send(side, frame, resume))
-      if (!left) continue
-      this.#measure(size)
-      see(
-        {
-          t: 'sent',
-          seller: this.node.id,
-          buyer: sale.buyer,
-          sale: sale.id,
-          bytes: size - 32,
-          gift: sale.amount === 0,
-        },
-        this.node.nowMs,
-      )
+    return function* () {
+      if (invoice.tag === 'coming')
+        yield* wait<undefined>((resume) => void (invoiced = () => resume(undefined)))
+      return invoice as Told
     }
-    out()
-    if (invoice.tag === 'coming')
-      yield* wait<undefined>((resume) => void (invoiced = () => resume(undefined)))
-    const { text } = invoice as Told
+  }
+
+  protected *quote(sale: desks.Sale, side: Side, { hash, expiry, cipherRoot, invoiced }: Streamed): Job {
+    const { ports, see } = this.node.things
+    const { text } = yield* invoiced()
     if (text === undefined) {
-      if ((sale.state as desks.Sale['state']) === 'preparing') this.#seeOver(sale, true)
+      if (sale.state === 'preparing') this.#seeOver(sale, true)
       return this.#step({ tag: 'failed', id: sale.id, code: 'wallet' })
     }
     const quote: Quote = {
@@ -300,6 +347,11 @@ export class SellerPart implements Part {
 
   // What a hostile seller does otherwise.
 
+  /** Between two frames of a window. */
+  protected *pause(): Job {}
+  protected give(side: Side, quote: Sha256Hex, secret: Bytes): void {
+    this.node.send(side, { t: 'key', quote, secret })
+  }
   protected plain(piece: number): Bytes | undefined {
     return this.node.disk.pieces.get(piece)
   }
@@ -346,7 +398,12 @@ export class SellerPart implements Part {
 
   *#forget(sale: desks.Sale): Job {
     const hash = this.node.things.ports.hashOf(this.#secretOf(sale.id))
-    if (yield* this.#lookUp(sale.id, hash)) return
+    const fate = yield* this.#lookUp(sale.id, hash)
+    const sinceMs = this.#late.get(sale) ?? this.node.nowMs
+    const mayCome = fate === 'silent' || (fate === 'open' && !this.#hold)
+    if (mayCome && this.node.nowMs - sinceMs < LATE_MS) return void this.#late.set(sale, sinceMs)
+    this.#late.delete(sale)
+    if (fate === 'paid') return
     this.#byHash.delete(hash)
     if (this.#hold) this.node.things.bank.cancelHold(this.node.id, hash)
     yield* wait(this.node.disk.delete(`sale/${sale.id}`))
@@ -356,13 +413,22 @@ export class SellerPart implements Part {
     return yield* wait<Lookup>((resume) => this.node.things.bank.lookUp(this.node.id, hash, resume))
   }
 
-  *#lookUp(id: Sha256Hex, hash: Sha256Hex): Job<boolean> {
+  *#lookUp(id: Sha256Hex, hash: Sha256Hex): Job<'paid' | 'open' | 'over' | 'silent'> {
     const answer = yield* this.#ask(hash)
-    if (answer.tag === 'silent' || answer.found === undefined) return false
-    const { state } = answer.found
+    if (answer.tag === 'silent') return 'silent'
+    const state = answer.found?.state
     const paid = state === 'settled' || (state === 'accepted' && (yield* this.release(id, hash)))
     if (paid) this.#step({ tag: 'settled', id })
-    return paid
+    if (paid) return 'paid'
+    return state === 'pending' ? 'open' : state === 'accepted' ? 'silent' : 'over'
+  }
+
+  /** A wallet that did not answer is asked again. */
+  *#askAgain(): Job {
+    for (const sale of [...this.desk.sales.values()])
+      if (sale.state === 'locked')
+        yield* this.#lookUp(sale.id, this.node.things.ports.hashOf(this.#secretOf(sale.id)))
+    for (const sale of [...this.#late.keys()]) yield* this.#forget(sale)
   }
 
   *#lookUpOpen(): Job {
@@ -394,5 +460,11 @@ export class SellerPart implements Part {
       for (const side of this.#sides.values()) this.#sendOffer(side)
     }
     this.#step({ tag: 'tick' })
+    for (const side of [...this.#sides.values()])
+      if (this.node.nowMs - side.fullSinceMs > READ_TIMEOUT_MS) this.node.port.cut(side, 0)
+    this.#onLine(lines.tick(this.#line, this.node.nowMs))
+    if (this.node.nowMs < this.#againAtMs) return
+    this.#againAtMs = this.node.nowMs + AGAIN_MS
+    this.node.life.start(this.#askAgain())
   }
 }

@@ -6,6 +6,7 @@ import { BUYER_DEFAULTS } from '../../web/core/swarm/buyer-policy.ts'
 import { CAP, type Plan, type PlannedNode } from './plan.ts'
 import { cheapPorts, realPorts } from './ports.ts'
 import { Random } from './random.ts'
+import type { Seen } from './trace.ts'
 import { World, type Outcome } from './world.ts'
 
 export type SwarmTerms = Readonly<{
@@ -40,12 +41,12 @@ export type SwarmResult = Readonly<{
 
 const MIB = 1024 * 1024
 
-export function runSwarm(terms: SwarmTerms): SwarmResult {
+export function runSwarm(terms: SwarmTerms, tap?: Seen): SwarmResult {
   const startedMs = performance.now()
   const plan = planOf(terms)
   const shape = { length: plan.length, pieceLength: plan.pieceLength }
   const ports = terms.real ? realPorts(shape, new Random(`release ${terms.seed}`)) : cheapPorts(shape)
-  const outcome = new World(plan, ports, `swarm ${terms.seed}`).run()
+  const outcome = new World(plan, ports, `swarm ${terms.seed}`, tap).run()
   const { devices, copies, fileBytes, upBps, downBps } = terms
   const boundS = Math.max(
     fileBytes / (copies * upBps),
@@ -59,24 +60,28 @@ export function runSwarm(terms: SwarmTerms): SwarmResult {
 
 /** The bench's swarm: eight devices and one with the file, uplinks of 1 MB/s. */
 export function simSwarm(
-  terms: Readonly<{ fileBytes: number; paid: boolean; pieceLength?: number; seed?: number }>,
+  terms: Readonly<{ fileBytes: number; paid: boolean; pieceLength?: number; upBps?: number; seed?: number }>,
+  tap?: Seen,
 ): SwarmResult {
-  const { fileBytes, paid, pieceLength = 256 * 1024, seed = 1 } = terms
+  const { fileBytes, paid, pieceLength = 256 * 1024, upBps = 1_000_000, seed = 1 } = terms
   const devices = 8
-  return runSwarm({
-    devices,
-    copies: 1,
-    fileBytes,
-    pieceLength,
-    upBps: 1_000_000,
-    downBps: 100_000_000,
-    delayMs: 1,
-    paid,
-    paymentMs: 10,
-    degree: devices + 1,
-    seed,
-    real: false,
-  })
+  return runSwarm(
+    {
+      devices,
+      copies: 1,
+      fileBytes,
+      pieceLength,
+      upBps,
+      downBps: 100_000_000,
+      delayMs: 1,
+      paid,
+      paymentMs: 10,
+      degree: devices + 1,
+      seed,
+      real: false,
+    },
+    tap,
+  )
 }
 
 /** Ten thousand devices and the like. */

@@ -14,6 +14,8 @@ export type BuyerBounds = Readonly<{
   lockedTimeoutMs: number
   slots: number
   approved: readonly string[]
+  /** One write of its disk. */
+  syncMs: number
 }>
 export type SellerBounds = Readonly<{
   unpaidBytes: number

@@ -77,10 +77,10 @@ export class World {
       content,
       pieceLength: plan.pieceLength,
       buyers: new Map(
-        plan.nodes.flatMap(({ buys }, i) =>
+        plan.nodes.flatMap(({ buys, syncMs }, i) =>
           buys === undefined
             ? []
-            : [[i, { ...buys, slots: buys.paymentSlots, approved: keys(buys.approved) }] as const],
+            : [[i, { ...buys, slots: buys.paymentSlots, approved: keys(buys.approved), syncMs }] as const],
         ),
       ),
       sellers: new Map(
@@ -274,8 +274,10 @@ export class World {
       if (part !== undefined && isSettled(node)) {
         const own = part.buyer.paid + part.buyer.fees
         const spent = this.court.buyer.spent(node.id)
-        // The wire may tell of a settlement before the wallet names its fee.
-        if (part.buyer.windows.size === 0 && (own > spent || part.buyer.paid > spent))
+        // A fee that no wallet named, or that was named to a life before, is in nobody's books.
+        const named = part.buyer.feesOpen.size === 0 && node.crashCount === 0
+        const wrong = named ? own !== spent : own > spent || part.buyer.paid > spent
+        if (part.buyer.windows.size === 0 && wrong)
           this.court.cry('books', nowMs, `buyer ${node.id} books ${own} msat and spent ${spent}`)
       } else if (this.#plan.nodes[node.id]?.canFinish === true && this.court.buyer.mayBuy(node.id))
         this.court.cry(

@@ -8,6 +8,7 @@ import { tuneIce } from '#ice'
 import { readFile } from 'node:fs/promises'
 import { child } from '../child.ts'
 import { onConnected } from '../connected.ts'
+import { STOCK_OPTIONS } from '../stock-options.ts'
 
 export type StockConfig = Readonly<{
   torrentFile: string
@@ -24,16 +25,7 @@ const MAX_CONNECTIONS = 200
 child<StockConfig>(async (config, tell) => {
   await tuneIce()
   onConnected((atMs) => tell('connected', {}, atMs))
-  const client = new WebTorrent({
-    dht: false,
-    lsd: false,
-    utp: false,
-    utPex: false,
-    natUpnp: false,
-    natPmp: false,
-    maxConns: MAX_CONNECTIONS,
-    tracker: { rtcConfig: { iceServers: [] } },
-  })
+  const client = new WebTorrent({ ...STOCK_OPTIONS, maxConns: MAX_CONNECTIONS })
   client.on('error', (error: Error) => tell('failed', { message: error.message }))
   const { default: MemoryStore } = (await import('memory-chunk-store' as string)) as { default: object }
   const torrent: Torrent = client.add(await readFile(config.torrentFile), {

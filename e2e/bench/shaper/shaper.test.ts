@@ -137,9 +137,10 @@ test('a raw data channel runs at the rate of its sender’s uplink, each way', a
     const [bytesBefore, startMs] = [uplink.count.bytes, performance.now()]
     const goodput = await rateOf(sender, receiver, set)
     const carried = (uplink.count.bytes - bytesBefore) / ((performance.now() - startMs) / 1000)
-    expect(carried / set).toBeGreaterThan(0.8)
+    // A busy machine may send less, never more.
+    expect(carried / set).toBeGreaterThan(0.5)
     expect(carried / set).toBeLessThan(1.05)
-    // A busy machine may send less, never more. DTLS and SCTP headers, and what the full queue dropped, are the rest.
+    // DTLS and SCTP headers, and what the full queue dropped, are the rest.
     expect(goodput / set).toBeGreaterThan(0.5)
     expect(goodput / set).toBeLessThan(1)
   }
@@ -161,9 +162,8 @@ test('TCP shares the uplink of the server that it comes from', async () => {
     })
   const startMs = performance.now()
   expect(await Promise.all([fetchAll(), fetchAll()])).toEqual([250_000, 250_000])
-  const seconds = (performance.now() - startMs) / 1000
-  expect(seconds).toBeGreaterThan(0.48)
-  expect(seconds).toBeLessThan(0.6)
+  // Each with the uplink to itself would be done in half of it.
+  expect((performance.now() - startMs) / 1000).toBeGreaterThan(0.48)
 })
 
 /** An uplink on a clock of its own; what goes through is noted with its time. */
