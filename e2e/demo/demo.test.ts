@@ -8,6 +8,7 @@ import { root } from '../support/run.ts'
 import { parseFlags, UsageError } from './flags.ts'
 import { chosenFile, makeArchive } from './material.ts'
 import { judge, type DeviceOutcome, type Outcome } from './verdict.ts'
+import { frame, LEAST_COLUMNS } from './view.ts'
 
 const temporary = (): string => {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'satpatch-demo-'))
@@ -30,6 +31,7 @@ test('flags are numbers in their bounds, and paths start where the person stood'
     ['--devices', '51'],
     ['--price', '1.5'],
     ['--port', 'x'],
+    ['--hop', '5'],
     ['--nope'],
   ])
     expect(() => parseFlags(wrong, '/p', '/')).toThrow(UsageError)
@@ -51,9 +53,31 @@ test('the default file is a real archive of at least 20 MB', () => {
   expect(listed).toContain('typescript/package.json')
 })
 
-const receipt = (seller: string, amountMsat: number, paymentHash: string) => ({
+test('the picture fits the terminal: a row that breaks could not be redrawn in place', () => {
+  const device = {
+    name: 'device-10',
+    state: 'rolled back',
+    pieces: 3,
+    havePieces: 2,
+    paidMsat: 123_456,
+    reason: 'the health command exited with code 1: no pulse',
+    sellers: [{ seller: 'one', bytes: 12, rateBps: 99_000_000 }],
+  }
+  const buying = { ...device, state: 'buying', reason: undefined }
+  const release = { product: 'satpatch-tools', version: '1.0.0', bytes: 28e6, fileName: 'satpatch-tools.tar' }
+  const sums = { healthy: 0, enrolled: 2, paidMsat: 246_912, receipts: 40, receiptsChecked: 39 }
+  const view = { release, devices: [device, buying], ...sums } as unknown as Parameters<typeof frame>[0]
+  for (const columns of [LEAST_COLUMNS, 80, 100, 200]) {
+    const lines = frame(view, () => 'distributor-1', columns, false)
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(columns)
+    expect(lines.join('\n')).toContain('█')
+  }
+})
+
+const receipt = (seller: string, amountMsat: number, paymentHash: string, feesMsat = 0) => ({
   seller,
   amountMsat,
+  feesMsat,
   valid: true,
   paymentHash,
 })
@@ -66,7 +90,8 @@ const device: DeviceOutcome = {
   balanceFallMsat: 31,
   paidMsat: 30,
   feesMsat: 1,
-  receipts: [receipt('s', 10, '1'), receipt('t', 20, '2')],
+  reportedFeesMsat: 1,
+  receipts: [receipt('s', 10, '1', 1), receipt('t', 20, '2')],
   paymentHashes: ['1', '2'],
   piecesBoughtTwice: 0,
 }
@@ -85,6 +110,25 @@ test('the judge passes what is right and sums per seller', () => {
   expect(verdict.problems).toEqual([])
   expect(verdict.ok).toBe(true)
   expect(verdict.devices[0]).toMatchObject({ receipts: 2, receiptsValid: true, sellers: { s: 10, t: 20 } })
+})
+
+const seen = (fee: number, received: number): Outcome => ({
+  ...fine,
+  htlcs: {
+    sent: new Map([
+      ['1', { amount: 10, fee }],
+      ['2', { amount: 20, fee: 0 }],
+    ]),
+    received: new Map([
+      ['1', 10],
+      ['2', received],
+    ]),
+  },
+})
+
+test('over real Lightning each receipt is a payment that both nodes have settled', () => {
+  expect(judge(seen(1, 20)).lightning).toEqual({ payments: 2, amountMsat: 30, feesMsat: 1 })
+  expect(judge(seen(1, 20)).ok).toBe(true)
 })
 
 const withDevice = (change: Partial<DeviceOutcome>): Outcome => ({
@@ -110,6 +154,13 @@ test.each<[string, Outcome]>([
     'a seller that earned more',
     { ...fine, sellers: fine.sellers.map((s) => ({ ...s, earnedMsat: s.earnedMsat + 1 })) },
   ],
+  ['a payment that a node knows otherwise', seen(1, 19)],
+  ['a fee that was not reported', withDevice({ reportedFeesMsat: 0 })],
+  [
+    'a fee that stands in no receipt',
+    withDevice({ receipts: device.receipts.map((r) => ({ ...r, feesMsat: 0 })) }),
+  ],
+  ['a fee that the node did not take', seen(0, 20)],
   ['a seller that nobody started', { ...fine, sellers: fine.sellers.slice(1) }],
 ])('the judge fails %s', (_, outcome) => {
   expect(judge(outcome).ok).toBe(false)

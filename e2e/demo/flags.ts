@@ -12,6 +12,10 @@ export type Flags = Readonly<{
   port: number
   dataDir: string
   keep: boolean
+  /** Real Lightning on a regtest chain instead of play money. */
+  lnd: boolean
+  /** With it: what a node between the two takes of each payment, msat. */
+  hopMsat: number | undefined
 }>
 
 export const HELP = `npm run demo [-- OPTIONS]
@@ -28,10 +32,15 @@ sats, shows it live, and stays up so that you can drop a file of your own.
   --price MSAT         what the sellers ask, millisatoshi per MiB, default 1000
   --port P             the relay's port, default 8787; 0 takes a free one
   --data DIR           keep the data there (default: .data/demo, made anew each time)
+  --lnd                real Lightning payments: two LND nodes on a regtest chain of this machine (needs Go, builds them
+                       once, some ten minutes). A window costs a sat at least
+  --hop MSAT           with --lnd: a third node between the two routes each payment and takes so much, and 0.1 %
   --help
 
 Exit codes: 0 all is well, 1 something was not as it should be, 2 wrong usage.
 `
+
+const PRICE = '1000'
 
 /** Wrong usage; the message says what to write. */
 export class UsageError extends Error {
@@ -50,7 +59,9 @@ export function parseFlags(args: readonly string[], root: string, cwd: string): 
         file: { type: 'string' },
         devices: { type: 'string', default: '3' },
         distributors: { type: 'string', default: '2' },
-        price: { type: 'string', default: '1000' },
+        price: { type: 'string' },
+        lnd: { type: 'boolean', default: false },
+        hop: { type: 'string' },
         port: { type: 'string', default: '8787' },
         data: { type: 'string' },
         help: { type: 'boolean', default: false },
@@ -60,13 +71,16 @@ export function parseFlags(args: readonly string[], root: string, cwd: string): 
     throw new UsageError(`${error instanceof Error ? error.message : String(error)} (npm run demo -- --help)`)
   }
   if (values.help) return 'help'
+  if (values.hop !== undefined && !values.lnd) throw new UsageError('--hop belongs to --lnd.')
   return {
     once: values.once,
     json: values.json,
     file: values.file === undefined ? undefined : path.resolve(cwd, values.file),
     devices: whole('--devices', values.devices, 1, 50),
     distributors: whole('--distributors', values.distributors, 0, 20),
-    priceMsat: whole('--price', values.price, 0, 1_000_000_000),
+    priceMsat: whole('--price', values.price ?? PRICE, 0, 1_000_000_000),
+    lnd: values.lnd,
+    hopMsat: values.hop === undefined ? undefined : whole('--hop', values.hop, 0, 100_000),
     port: whole('--port', values.port, 0, 65_535),
     dataDir: values.data === undefined ? path.join(root, '.data', 'demo') : path.resolve(cwd, values.data),
     keep: values.data !== undefined,

@@ -14,12 +14,13 @@ import { openHouse } from '../support/house.ts'
 import { ProgramError, until } from '../support/processes.ts'
 import { root } from '../support/run.ts'
 import { openVendor, random, type VendorHost } from '../support/vendor-host.ts'
+import { startLightning } from './lightning.ts'
 import { HELP, parseFlags, UsageError, type Flags } from './flags.ts'
 import { chosenFile, makeArchive, type Material } from './material.ts'
-import { openBooks, viewOf } from './outcome.ts'
+import { openBooks, viewOf, type Books } from './outcome.ts'
 import { demandPort, freshDir, furnish, HARDWARE, type Stage } from './stage.ts'
 import type { Verdict } from './verdict.ts'
-import { liveScreen, megabytes, plainScreen, sats, table, type Screen } from './view.ts'
+import { LEAST_COLUMNS, liveScreen, megabytes, plainScreen, sats, table, type Screen } from './view.ts'
 
 const VERSION = '1.0.0'
 /** Sats of a new play-money account here: enough for any file that a person would try. */
@@ -45,7 +46,14 @@ async function main(flags: Flags): Promise<number> {
   fs.writeFileSync(handoverFile, JSON.stringify(handover), { mode: 0o600 })
 
   const stop = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.on(signal, () => {
+      // Asked twice, it waits for nobody: what ends this process ends its children.
+      if (stop.signal.aborted) process.exit(130)
+      process.stderr.write('\nStopping every process…\n')
+      stop.abort()
+    })
+  const lightning = flags.lnd ? await startLightning(dir, flags.hopMsat, say) : undefined
   say(`Starting a relay, ${flags.distributors} distributors and ${flags.devices} devices…`)
   const house = await openHouse({
     dir,
@@ -53,6 +61,10 @@ async function main(flags: Flags): Promise<number> {
     grantSats: GRANT_SATS,
     accounts: flags.distributors + 50,
     handoverFile,
+    ...(lightning && { lightning }),
+  }).catch(async (error: unknown) => {
+    await lightning?.stop()
+    throw error
   })
   const vendorLog = fs.createWriteStream(path.join(dir, 'logs', 'vendor.log'))
   let host: VendorHost | undefined
@@ -69,13 +81,24 @@ async function main(flags: Flags): Promise<number> {
       gifts: flags.distributors + 10,
       log: (event, detail) =>
         void vendorLog.write(`${JSON.stringify({ at: Date.now(), event, ...detail })}\n`),
+      ...(house.ownerConnection !== undefined && {
+        wallets: { funds: house.ownerConnection, till: await house.openTill('vendor') },
+      }),
     })
     const stage = await furnish(house, host, flags, material.bytes)
-    const live = !flags.json && process.stdout.isTTY
+    const live = !flags.json && process.stdout.isTTY && (process.stdout.columns || 100) >= LEAST_COLUMNS
     const screen = live ? liveScreen(process.stdout, stage.nameOf) : plainScreen(say, stage.nameOf)
     const endFollow = follow(host, screen)
     try {
-      const verdict = await firstRelease(stage, flags, material, screen.say, stop.signal)
+      const books = await openBooks({
+        host,
+        relayUrl: house.relay.url,
+        devices: stage.devices,
+        distributors: stage.distributors,
+        funded: stage.refills.paid,
+        htlcs: lightning?.htlcs,
+      })
+      const verdict = await firstRelease({ stage, books, flags, material, say: screen.say }, stop.signal)
       if (flags.json) process.stdout.write(`${JSON.stringify(forMachines(verdict))}\n`)
       else screen.say(summary(stage, verdict))
       for (const problem of verdict.problems) process.stderr.write(`✗ ${problem}\n`)
@@ -94,6 +117,7 @@ async function main(flags: Flags): Promise<number> {
   } finally {
     await host?.close().catch(() => undefined)
     await house.stop()
+    await lightning?.stop()
     vendorLog.end()
   }
 }
@@ -106,21 +130,13 @@ function follow(host: VendorHost, screen: Screen): () => void {
   })
 }
 
+type First = Readonly<{ stage: Stage; books: Books; flags: Flags; material: Material; say: Say }>
+
 async function firstRelease(
-  stage: Stage,
-  flags: Flags,
-  material: Material,
-  say: Say,
+  { stage, books, flags, material, say }: First,
   signal: AbortSignal,
 ): Promise<Verdict> {
   const { host } = stage
-  const books = await openBooks({
-    host,
-    relayUrl: stage.house.relay.url,
-    devices: stage.devices,
-    distributors: stage.distributors,
-    funded: stage.refills.paid,
-  })
   say(`Publishing ${material.name}, ${megabytes(material.bytes)}…`)
   const { release, seed } = await host.ship(material.file, {
     product: productOf(material.name),
@@ -211,15 +227,20 @@ function summary(stage: Stage, verdict: Verdict): string {
   )
   const writes = (viewOfPath(stage)?.devices ?? []).flatMap(({ report }) => report?.writeFactor ?? [])
   const factor =
-    writes.length > 0 ? `At most ${Math.max(...writes).toFixed(2)} bytes written per byte.\n` : ''
-  const { release } = verdict
+    writes.length > 0
+      ? `Devices wrote at most ${Math.max(...writes).toFixed(2)} bytes to disk for each byte of the file.\n`
+      : ''
+  const { release, lightning } = verdict
+  const nodes =
+    lightning &&
+    `Lightning: both nodes have settled ${lightning.payments} payments of ${sats(lightning.amountMsat)} sats, and ${sats(lightning.feesMsat)} of fees.\n`
   return [
     `\n${release.name} ${release.version}, ${megabytes(release.bytes)}, SHA-256 ${release.sha256}\n`,
     devices,
     '',
     sellers,
     '',
-    `${factor}${verdict.ok ? '✓ Every device has these bytes, every receipt checks, the sums agree.' : '✗ Not everything is as it should be:'}`,
+    `${nodes ?? ''}${factor}${verdict.ok ? '✓ Every device has these bytes, every receipt checks, the sums agree.' : '✗ Not everything is as it should be:'}`,
   ].join('\n')
 }
 

@@ -11,6 +11,7 @@ import type { Release } from '../../web/core/release/target.ts'
 import { fetchBlob } from '../../web/edge/release/mirror.ts'
 import type { Transaction, Wallet } from '../../web/edge/wallet/wallet.ts'
 import type { Seed } from '../../web/edge/vendor/api.ts'
+import type { Htlcs } from '../lnd-lab/books.ts'
 import { installedFile, type DeviceHandle } from '../support/house.ts'
 import type { VendorHost } from '../support/vendor-host.ts'
 import { judge, type DeviceOutcome, type Verdict } from './verdict.ts'
@@ -77,6 +78,7 @@ async function deviceOutcome(sources: DeviceSources): Promise<DeviceOutcome> {
   const payments = all.filter(
     ({ direction, paymentHash }) => direction === 'out' && !sources.before.payments.has(paymentHash),
   )
+  const feesOf = new Map(blob.windows.map(({ paymentHash, feesMsat }) => [paymentHash, feesMsat]))
   const bought = blob.windows.flatMap((window) => (window.late ? [] : window.pieces))
   return {
     id: device.key,
@@ -87,6 +89,7 @@ async function deviceOutcome(sources: DeviceSources): Promise<DeviceOutcome> {
     balanceFallMsat: sources.before.balance + sources.fundedMsat - balance,
     paidMsat: payments.reduce((sum, { amount }) => sum + amount, 0),
     feesMsat: payments.reduce((sum, { fees }) => sum + fees, 0),
+    reportedFeesMsat: row.feesMsat,
     receipts: blob.receipts.map((receipt) => {
       const check = verifyReceipt(receipt, {
         root: release.piecesRoot,
@@ -98,10 +101,11 @@ async function deviceOutcome(sources: DeviceSources): Promise<DeviceOutcome> {
         ? {
             seller: check.quote.seller,
             amountMsat: check.quote.amount,
+            feesMsat: feesOf.get(check.quote.paymentHash) ?? 0,
             paymentHash: check.quote.paymentHash,
             valid: true,
           }
-        : { seller: '', amountMsat: 0, paymentHash: '', valid: false }
+        : { seller: '', amountMsat: 0, feesMsat: 0, paymentHash: '', valid: false }
     }),
     paymentHashes: payments.map(({ paymentHash }) => paymentHash),
     piecesBoughtTwice: bought.length - new Set(bought).size,
@@ -117,6 +121,8 @@ export type BooksOptions = Readonly<{
   distributors: readonly Party[]
   /** Msat that the vendor has paid since to one device, or to all. */
   funded: (device?: PartyKey) => number
+  /** With real Lightning: what the nodes say. */
+  htlcs?: (() => Promise<Htlcs>) | undefined
 }>
 
 export interface Books {
@@ -132,7 +138,7 @@ export const viewOf = (host: VendorHost, release: Release): ReleaseView | undefi
 export async function openBooks(options: BooksOptions): Promise<Books> {
   const { host, devices, distributors, funded } = options
   const vendorKey = host.keys.nostr.key
-  const sellers: Party[] = [...distributors, { key: vendorKey, name: 'vendor', wallet: host.wallet }]
+  const sellers: Party[] = [...distributors, { key: vendorKey, name: 'vendor', wallet: host.till }]
   const notes = new Map<string, Before>()
   for (const party of [...devices, ...sellers]) notes.set(party.key, await before(party.wallet))
   const earlier = (key: string): Before => {
@@ -192,6 +198,7 @@ export async function openBooks(options: BooksOptions): Promise<Books> {
       },
       devices: await Promise.all(devicesDone),
       sellers: sellersDone,
+      ...(options.htlcs && { htlcs: await options.htlcs() }),
     })
   }
 

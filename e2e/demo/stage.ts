@@ -3,7 +3,7 @@ import fs from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
 import type { PartyKey } from '../../web/core/bytes.ts'
-import { msat, priceOf, type Msat } from '../../web/core/money/msat.ts'
+import { LEAST_ON_LIGHTNING, msat, priceOf, type Msat } from '../../web/core/money/msat.ts'
 import type { DeviceHandle, DistributorHandle, House } from '../support/house.ts'
 import type { VendorHost } from '../support/vendor-host.ts'
 import { UsageError, type Flags } from './flags.ts'
@@ -11,6 +11,8 @@ import { UsageError, type Flags } from './flags.ts'
 export const HARDWARE = 'demo-board'
 /** A little more than the file costs, so that nothing waits for funds. */
 const SPARE_MSAT = 50_000
+/** Bytes of the smallest pieces that a file of some size is cut into. */
+const SMALLEST_PIECE = 256 * 1024
 /** Refills that the demo makes for one device by itself. */
 const MAX_REFILLS = 20
 const PID_FILE = 'demo.pid'
@@ -69,7 +71,11 @@ function isRunning(dir: string): boolean {
 /** Starts distributors and lets devices join, all at once. */
 export async function furnish(house: House, host: VendorHost, flags: Flags, bytes: number): Promise<Stage> {
   const price = msat(flags.priceMsat)
-  const fundMsat = msat(2 * priceOf(bytes, price) + SPARE_MSAT)
+  // Every piece in a window of its own is the most that it can cost.
+  const atLeast = flags.lnd
+    ? Math.ceil(bytes / SMALLEST_PIECE) * (LEAST_ON_LIGHTNING + (flags.hopMsat ?? 0))
+    : 0
+  const fundMsat = msat(2 * Math.max(priceOf(bytes, price), atLeast) + SPARE_MSAT)
   const edit = (toml: string): string => withLimits(toml, price, fundMsat)
   const grant = { vendor: host.vendor, vendorWallet: host.wallet, hardware: HARDWARE, fundMsat, edit }
   const [distributors, devices] = await Promise.all([

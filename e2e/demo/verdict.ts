@@ -1,7 +1,8 @@
 /**
  * Judges a finished demo: from the wallets' ledgers, the installed bytes and the receipts, none of which
- * comes from the code that bought. Pure.
+ * comes from the code that bought; with real Lightning from the nodes too. Pure.
  */
+import type { Htlcs } from '../lnd-lab/books.ts'
 
 export type DeviceOutcome = Readonly<{
   id: string
@@ -14,8 +15,16 @@ export type DeviceOutcome = Readonly<{
   balanceFallMsat: number
   paidMsat: number
   feesMsat: number
-  /** From its receipts, each checked here. */
-  receipts: readonly Readonly<{ seller: string; amountMsat: number; valid: boolean; paymentHash: string }>[]
+  /** What it told the vendor of fees. */
+  reportedFeesMsat: number
+  /** From its receipts, each checked here; the fee is what the device wrote beside it. */
+  receipts: readonly Readonly<{
+    seller: string
+    amountMsat: number
+    feesMsat: number
+    valid: boolean
+    paymentHash: string
+  }>[]
   /** Payment hashes of its wallet's settled payments. */
   paymentHashes: readonly string[]
   piecesBoughtTwice: number
@@ -35,6 +44,7 @@ export type Outcome = Readonly<{
   release: ReleaseOutcome
   devices: readonly DeviceOutcome[]
   sellers: readonly SellerOutcome[]
+  htlcs?: Htlcs
 }>
 
 export type Verdict = Readonly<{
@@ -54,6 +64,8 @@ export type Verdict = Readonly<{
     sellers: Readonly<Record<string, number>>
   }>[]
   sellers: readonly Readonly<{ id: string; earnedMsat: number; uploadedBytes: number }>[]
+  /** With real Lightning: receipts whose payment both nodes have settled, and what these took. */
+  lightning?: Readonly<{ payments: number; amountMsat: number; feesMsat: number }>
 }>
 
 const total = (amounts: Iterable<number>): number => {
@@ -63,7 +75,7 @@ const total = (amounts: Iterable<number>): number => {
 }
 
 /** Every rule that must hold; each broken one is a sentence. */
-export function judge({ release, devices, sellers }: Outcome): Verdict {
+export function judge({ release, devices, sellers, htlcs }: Outcome): Verdict {
   const problems: string[] = []
   const demand = (holds: boolean, sentence: string): void => {
     if (!holds) problems.push(sentence)
@@ -87,6 +99,11 @@ export function judge({ release, devices, sellers }: Outcome): Verdict {
       device.paidMsat === receipted,
       `${name} paid ${device.paidMsat} msat by its wallet, ${receipted} by its receipts.`,
     )
+    const fees = total(device.receipts.map(({ feesMsat }) => feesMsat))
+    demand(
+      fees === device.feesMsat && device.reportedFeesMsat === device.feesMsat,
+      `${name} paid ${device.feesMsat} msat of fees by its wallet, ${fees} by its receipts, ${device.reportedFeesMsat} by its report.`,
+    )
     demand(
       device.balanceFallMsat === receipted + device.feesMsat,
       `${name}'s balance fell by ${device.balanceFallMsat} msat; receipts and fees are ${receipted + device.feesMsat}.`,
@@ -108,6 +125,7 @@ export function judge({ release, devices, sellers }: Outcome): Verdict {
       sellers.some((seller) => seller.id === id),
       `Receipts name a seller that nobody started: ${id}.`,
     )
+  const lightning = htlcs && seenByNodes(devices, htlcs, demand)
   return {
     ok: problems.length === 0,
     problems,
@@ -130,5 +148,30 @@ export function judge({ release, devices, sellers }: Outcome): Verdict {
       ),
     })),
     sellers: sellers.map(({ id, earnedMsat, uploadedBytes }) => ({ id, earnedMsat, uploadedBytes })),
+    ...(lightning && { lightning }),
   }
+}
+
+/** Each receipt's payment has left the one node and come to the other, for the receipt's amount and the wallet's fees. */
+function seenByNodes(
+  devices: readonly DeviceOutcome[],
+  { sent, received }: Htlcs,
+  demand: (holds: boolean, sentence: string) => void,
+): Verdict['lightning'] {
+  const sums = { payments: 0, amountMsat: 0, feesMsat: 0 }
+  for (const { name, receipts, feesMsat } of devices) {
+    let fees = 0
+    for (const { paymentHash, amountMsat } of receipts) {
+      const out = sent.get(paymentHash)
+      const seen = out?.amount === amountMsat && received.get(paymentHash) === amountMsat
+      demand(seen, `${name} has a receipt whose payment the nodes do not have so: ${paymentHash}.`)
+      if (!seen) continue
+      fees += out.fee
+      sums.payments++
+      sums.amountMsat += amountMsat
+    }
+    demand(fees === feesMsat, `${name} paid ${feesMsat} msat of fees by its wallet, ${fees} by the node.`)
+    sums.feesMsat += fees
+  }
+  return sums
 }

@@ -4,6 +4,10 @@ import type { DeviceRelease, ReleaseView } from '../../web/core/rollout/fleet.ts
 export type Names = (key: string) => string
 
 const BAR = 24
+/** Of a device's row: everything but the bar. */
+const BESIDE_BAR = 59
+/** Narrower than this it cannot be redrawn in place: rows would break. */
+export const LEAST_COLUMNS = BESIDE_BAR + 5
 const DIM = '\x1b[2m'
 const GREEN = '\x1b[32m'
 const YELLOW = '\x1b[33m'
@@ -21,9 +25,9 @@ const share = (device: DeviceRelease): number =>
 const rateOf = (device: DeviceRelease): number =>
   device.sellers.reduce((sum, { rateBps }) => sum + rateBps, 0)
 
-function bar(part: number, colour: boolean): string {
-  const full = Math.round(part * BAR)
-  const [on, off] = ['█'.repeat(full), '░'.repeat(BAR - full)]
+function bar(part: number, width: number, colour: boolean): string {
+  const full = Math.round(part * width)
+  const [on, off] = ['█'.repeat(full), '░'.repeat(width - full)]
   return colour ? `${on}${DIM}${off}${RESET}` : on + off
 }
 
@@ -36,11 +40,12 @@ function soldBy(device: DeviceRelease, names: Names): string {
     .join(', ')
 }
 
-/** The lines of one release, at most `columns` wide. */
+/** The lines of one release, at most `columns` wide, of which there are `LEAST_COLUMNS`. */
 export function frame(view: ReleaseView, names: Names, columns: number, colour: boolean): string[] {
   const paint = (code: string, text: string): string => (colour ? `${code}${text}${RESET}` : text)
   const { release } = view
   const head = `${release.product} ${release.version} · ${megabytes(release.bytes)} · ${release.fileName}`
+  const width = Math.min(BAR, columns - BESIDE_BAR)
   const rows = view.devices.map((device) => {
     const state = device.state.padEnd(11)
     const shown =
@@ -53,11 +58,11 @@ export function frame(view: ReleaseView, names: Names, columns: number, colour: 
             : state
     const rate = device.state === 'buying' ? `${megabytes(rateOf(device))}/s` : ''
     const percent = `${Math.floor(share(device) * 100)} %`.padStart(5)
-    const line = `  ${device.name.padEnd(10)} ${bar(share(device), colour)} ${percent}  ${shown} ${rate.padStart(11)} ${`${sats(device.paidMsat)} sats`.padStart(13)}`
+    const line = `  ${device.name.padEnd(10)} ${bar(share(device), width, colour)} ${percent}  ${shown} ${rate.padStart(11)} ${`${sats(device.paidMsat)} sats`.padStart(13)}`
     // What is cut off is the least telling part, and carries no colours.
-    const left = columns - (2 + 10 + 1 + BAR + 1 + 5 + 2 + 11 + 1 + 11 + 1 + 13) - 3
+    const left = columns - BESIDE_BAR - width - 3
     const tail = device.reason && device.state !== 'healthy' ? device.reason : soldBy(device, names)
-    return `${line}  ${left > 8 ? tail.slice(0, left) : ''}`
+    return left > 8 ? `${line}  ${tail.slice(0, left)}` : line
   })
   const foot = `${view.healthy} of ${view.enrolled} healthy · ${sats(view.paidMsat)} play sats paid · ${view.receiptsChecked} of ${view.receipts} receipts checked`
   return ['', paint('\x1b[1m', head.slice(0, columns)), ...rows, '', `  ${foot}`.slice(0, columns), '']
@@ -86,7 +91,7 @@ export function liveScreen(out: NodeJS.WriteStream, names: Names): Screen {
   }
   return {
     show(view) {
-      lines = frame(view, names, out.columns ?? 100, true)
+      lines = frame(view, names, out.columns || 100, true)
       // The last change of a burst is always drawn.
       waiting ??= setTimeout(draw, Math.max(0, lastMs + REDRAW_MS - performance.now()))
     },

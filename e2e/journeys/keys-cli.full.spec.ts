@@ -131,6 +131,44 @@ test('two terminals: a release needs both, keys rotate, one leaves; the device f
   expect((await device(vendor)).releases.map(({ version }) => version)).toContain('3.0')
 }, 480_000)
 
+test('the Nostr key is rotated from a terminal: alone at once, with two signers when both have; the old key announces nothing more', async () => {
+  const { house, person, device } = await setUp()
+  const [ann, bob, thief] = [person('ann'), person('bob'), person('thief')]
+  must(await ann.publish('1.0', '--new-keys', '--admit', house.relay.admission ?? '', '--vendor-name', 'Ann'))
+  const { vendor } = JSON.parse(must(await ann.keys('list', '--json'))) as { vendor: string }
+  const nostrOf = async (one: typeof ann): Promise<string> =>
+    (JSON.parse(must(await one.offline('show', '--json'))) as { nostr: string }).nostr
+  const named = async () => (await device(vendor)).vendorBlock
+  const first = await nostrOf(ann)
+  expect((await named()).nostr).toBe(first)
+  fs.cpSync(path.dirname(ann.keysFile), path.dirname(thief.keysFile), { recursive: true })
+
+  expect(must(await ann.keys('rotate', '--role', 'nostr'))).toContain('The new Nostr key is in force.')
+  const second = (await named()).nostr
+  expect(second).not.toBe(first)
+  expect((await named()).formerNostr).toEqual([first])
+  must(await ann.publish('1.1'))
+  expect(await nostrOf(ann)).toBe(second)
+  // A copy from before has the old key alone: the torrents that it uploads are refused.
+  const old = await thief.publish('1.2', '--vendor', vendor)
+  expect(old.code, `${old.out}${old.err}`).not.toBe(0)
+  expect((await device(vendor)).releases.map(({ version }) => version).toSorted()).toEqual(['1.0', '1.1'])
+
+  must(await ann.keys('add', must(await bob.offline('new', '--name', 'Bob'))))
+  const rule = linkIn(must(await ann.keys('threshold', '--releases', '2', '--key-changes', '2'), 4))
+  must(await bob.keys('sign', rule, '--yes'))
+  const link = linkIn(must(await ann.keys('rotate', '--role', 'nostr'), 4))
+  expect((await named()).nostr).toBe(second)
+  // Asked again while it waits: the same new key, not a third one.
+  expect(linkIn(must(await ann.keys('rotate', '--role', 'nostr'), 4))).not.toBe('')
+  expect(must(await bob.keys('sign', link), 4)).toMatch(/Nostr key/)
+  must(await bob.keys('sign', link, '--yes'))
+  const third = (await named()).nostr
+  expect([first, second]).not.toContain(third)
+  must(await ann.keys('list'))
+  expect(await nostrOf(ann)).toBe(third)
+}, 480_000)
+
 test.skipIf(!hasOpenssl)(
   'a build machine releases one product with a key that another program holds, and nothing else',
   async () => {

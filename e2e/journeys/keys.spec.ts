@@ -1,18 +1,9 @@
 /** The Keys page, followed as an outsider would: two browsers, each with its own keys, sign together. */
-import type { Page } from 'playwright'
 import { expect, onTestFinished, test } from 'vitest'
-import { openHouse, type House } from '../support/house.ts'
-import { becomeVendor } from '../support/pages.ts'
+import { openHouse } from '../support/house.ts'
+import { becomeSigner, becomeVendor } from '../support/pages.ts'
 import { openBrowser } from '../support/tabs.ts'
 import { testDir } from '../support/world.ts'
-
-/** Makes keys as one who signs with others, and gives the card. */
-export async function becomeSigner(page: Page, house: House, name: string): Promise<string> {
-  await page.goto(`${house.relay.url}/keys`)
-  await page.getByLabel('Your name').fill(name)
-  await page.getByRole('button', { name: 'Make keys' }).click()
-  return (await page.getByText(/^spkey1/).innerText()).trim()
-}
 
 test('a colleague is added by their card, and two must sign from then on', async () => {
   const dir = testDir()

@@ -63,7 +63,7 @@ test('an opinion is sold for an allowance’s sats, at the price of the moment, 
   expect(await buyer.content()).not.toContain(OPINION)
   await buyer.getByRole('button', { name: 'Buy How to make tea' }).click()
   expect(await buyer.getByTestId('good').innerText()).toBe(OPINION)
-  await buyer.getByText('80.000 play sats').waitFor({ state: 'attached' })
+  await buyer.getByText('80.000 play sats in it', { exact: true }).waitFor()
   await seller.getByText('in 1 sale').waitFor()
   expect([...(await violations(seller, ONE_LOOK)), ...(await violations(buyer, ONE_LOOK))]).toEqual([])
 

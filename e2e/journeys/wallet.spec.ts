@@ -14,6 +14,8 @@ import { openBrowser } from '../support/tabs.ts'
 import { balanceIs, connectWallet, cutAllowance, openPlayWallet, send } from '../support/wallet-pages.ts'
 import { testDir } from '../support/world.ts'
 
+const AT_ONCE_MS = 1_000
+
 test('an allowance is cut, used in another browser, and moved while it is in use', async () => {
   const dir = testDir()
   const house = await openHouse({ dir, port: 0, grantSats: 5_000, accounts: 100 })
@@ -44,10 +46,16 @@ test('an allowance is cut, used in another browser, and moved while it is in use
   await owner.page.getByText('100 spent').waitFor()
 
   const slider = owner.page.getByRole('slider', { name: /Limit of Kitchen/ })
-  await slider.fill('120')
-  const moved = performance.now()
-  await balanceIs(holder.page, '20.000')
-  console.log(`the holder sees a moved limit after ${Math.round(performance.now() - moved)} ms`)
+  const seenMs: number[] = []
+  for (const limit of [800, 500, 1_000, 300, 120]) {
+    const moved = performance.now()
+    await slider.fill(String(limit))
+    await balanceIs(holder.page, `${limit - 100}.000`)
+    seenMs.push(performance.now() - moved)
+  }
+  console.log(`the holder sees a moved limit after ${seenMs.map(Math.round).join(', ')} ms`)
+  // The quickest: the others may meet whatever else the machine does.
+  expect(Math.min(...seenMs)).toBeLessThan(AT_ONCE_MS)
   await send(holder.page, await invoice(50))
   const refusal = holder.page.getByRole('alert')
   await refusal.waitFor()
@@ -64,6 +72,14 @@ test('an allowance is cut, used in another browser, and moved while it is in use
   await send(holder.page, await invoice(20))
   await holder.page.getByRole('heading', { name: 'Paid' }).waitFor()
   await balanceIs(owner.page, '4,880.000')
+
+  // What the Seed page opens for itself, in another tab, is a wallet here too, below the person's own.
+  const here = holder.page.locator('button.pick b')
+  expect(await here.count()).toBe(1)
+  await (await holder.context.newPage()).goto(`${base}/seed`)
+  await here.filter({ hasText: 'Seed page' }).waitFor()
+  expect((await here.allInnerTexts()).at(-1)).toBe('Seed page')
+
   const secret = new URL(connection).searchParams.get('secret') ?? ''
   expect(secret).toHaveLength(64)
   for (const { page, name } of [owner, holder]) {

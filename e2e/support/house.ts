@@ -53,12 +53,18 @@ export type HouseOptions = Readonly<{
   grantSats: number
   accounts: number
   handoverFile?: string
+  /** Real Lightning: the relay's wallets, which buy, on one node, and those that sell on another's service. */
+  lightning?: Readonly<{ buyers: readonly string[]; sellers: readonly string[] }>
 }>
 
 export interface House {
   readonly dir: string
   readonly programs: Programs
   readonly relay: RelayHandle
+  /** With real Lightning: the connection of the node's owner, which funds devices. */
+  readonly ownerConnection?: string
+  /** A new account that sells: of the relay, or of the other node's service. */
+  openTill(name: string): Promise<string>
   /** Starts the relay's process again on its port and data. */
   restartRelay(): Promise<void>
   /** `extra` follows the command's own arguments. */
@@ -87,13 +93,13 @@ export async function openHouse(options: HouseOptions): Promise<House> {
   fs.mkdirSync(dir, { recursive: true })
   const programs = createPrograms(path.join(dir, 'logs'))
   const wallets: Wallet[] = []
-  const relayDir = path.join(dir, 'relay')
+  const { lightning } = options
 
-  async function startRelay(port: number): Promise<RelayHandle> {
-    const args = ['relay', '--json', '--port', String(port), '--data', relayDir]
+  async function startRelay(name: string, port: number, extra: readonly string[]): Promise<RelayHandle> {
+    const relayDir = path.join(dir, name)
+    const args = ['relay', '--json', '--port', String(port), '--data', relayDir, ...extra]
     args.push('--grant', String(options.grantSats), '--accounts', String(options.accounts))
-    if (options.handoverFile !== undefined) args.push('--handover', options.handoverFile)
-    const program = programs.satpatch('relay', args)
+    const program = programs.satpatch(name, args)
     const { url, admissionLink, ...rest } = await program.line('its address', START_TIMEOUT_MS, (line) => {
       const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), startedSchema), line)
       return parsed.success ? parsed.output : undefined
@@ -108,27 +114,38 @@ export async function openHouse(options: HouseOptions): Promise<House> {
     return wallet
   }
 
-  const relay = await startRelay(options.port)
+  const own = [
+    ...(lightning?.buyers ?? []),
+    ...(options.handoverFile === undefined ? [] : ['--handover', options.handoverFile]),
+  ]
+  const relay = await startRelay('relay', options.port, own)
+  // A node cannot pay itself: who sells has an account with another one.
+  const till = lightning && (await startRelay('till', 0, lightning.sellers))
+  const openTill = async (name: string): Promise<string> =>
+    (await openPlayAccount((till ?? relay).url, { name })).connection
+  const ownerFile = path.join(relay.dataDir, 'owner-wallet.txt')
   return {
     dir,
     programs,
     relay,
+    ...(lightning && { ownerConnection: fs.readFileSync(ownerFile, 'utf8').trim() }),
+    openTill,
     async restartRelay() {
-      relay.program = (await startRelay(relay.port)).program
+      relay.program = (await startRelay('relay', relay.port, own)).program
     },
 
     async distributor(name, price, extra = []) {
       const dataDir = path.join(dir, name)
       fs.mkdirSync(dataDir, { recursive: true })
-      const account = await openPlayAccount(relay.url, { name })
+      const connection = await openTill(name)
       const walletFile = path.join(dataDir, 'wallet.txt')
-      fs.writeFileSync(walletFile, account.connection, { mode: 0o600 })
+      fs.writeFileSync(walletFile, connection, { mode: 0o600 })
       const args = ['distributor', 'run', '--relay', relay.url, '--data', dataDir]
       args.push('--price', String(price), '--wallet-file', walletFile, ...extra)
       const start = (): Program => programs.satpatch(name, args)
       const program = start()
       const key = await program.line('its key', START_TIMEOUT_MS, keyIn)
-      return { name, key, dataDir, wallet: await openWallet(account.connection), start, program }
+      return { name, key, dataDir, wallet: await openWallet(connection), start, program }
     },
 
     async device(name, grant) {

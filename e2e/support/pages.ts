@@ -14,6 +14,14 @@ export async function becomeVendor(page: Page, house: House, name: string): Prom
   await page.getByText('Drop a patch file here').waitFor()
 }
 
+/** Makes keys as one who signs with others, and gives the card. */
+export async function becomeSigner(page: Page, house: House, name: string): Promise<string> {
+  await page.goto(`${house.relay.url}/keys`)
+  await page.getByLabel('Your name').fill(name)
+  await page.getByRole('button', { name: 'Make keys' }).click()
+  return (await page.getByText(/^spkey1/).innerText()).trim()
+}
+
 /** Enrols a device from its terminal and the page; both must show the same code. */
 export async function addDevice(
   page: Page,
@@ -66,7 +74,7 @@ export async function publish(
     await page.getByLabel('Another hardware id').press('Enter')
   }
   if (release.notes !== undefined) await page.getByLabel('Notes').fill(release.notes)
-  await page.getByText(/of \d+ pieces? hashed/).waitFor({ timeout: HASH_TIMEOUT_MS })
+  await page.getByText(/of [\d,]+ pieces? hashed/).waitFor({ timeout: HASH_TIMEOUT_MS })
   await page.getByRole('button', { name: 'Sign and publish' }).click()
   await page.waitForURL('**/vendor/release/**', { timeout: HASH_TIMEOUT_MS })
   await page.getByRole('heading', { name: `${release.product} ${release.version}` }).waitFor()

@@ -30,6 +30,8 @@ export interface Program {
 export interface Programs {
   /** Runs `device/main.ts ARGS…` as its own process. */
   satpatch(name: string, args: readonly string[], env?: Readonly<Record<string, string>>): Program
+  /** Runs another program. */
+  other(name: string, command: string, args: readonly string[]): Program
   readonly all: readonly Program[]
   stopAll(): Promise<void>
 }
@@ -45,13 +47,18 @@ export function createPrograms(logDir: string): Programs {
   const running = new Set<ChildProcess>()
   // Whatever ends this process ends its children.
   process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')))
+  const begin = (name: string, command: string, args: readonly string[], env: NodeJS.ProcessEnv): Program => {
+    const program = start(name, [command, ...args], env, logDir, running)
+    all.push(program)
+    return program
+  }
   return {
     all,
     satpatch(name, args, env = {}) {
-      const program = start(name, args, env, logDir, running)
-      all.push(program)
-      return program
+      const flags = args[0] === 'device' ? [...NODE_FLAGS, ...DEVICE_FLAGS] : NODE_FLAGS
+      return begin(name, process.execPath, [...flags, path.join(root, 'device/main.ts'), ...args], env)
     },
+    other: (name, command, args) => begin(name, command, args, {}),
     async stopAll() {
       await Promise.all(all.toReversed().map((program) => program.stop()))
     },
@@ -60,17 +67,15 @@ export function createPrograms(logDir: string): Programs {
 
 function start(
   name: string,
-  args: readonly string[],
-  env: Readonly<Record<string, string>>,
+  [command = '', ...args]: readonly string[],
+  env: NodeJS.ProcessEnv,
   logDir: string,
   running: Set<ChildProcess>,
 ): Program {
   const logFile = path.join(logDir, `${name.replaceAll(/[^\w.-]+/g, '-')}.log`)
   const log = fs.createWriteStream(logFile, { flags: 'a' })
-  const flags = args[0] === 'device' ? [...NODE_FLAGS, ...DEVICE_FLAGS] : NODE_FLAGS
-  const node = [...flags, path.join(root, 'device/main.ts'), ...args]
   // A session of its own: Ctrl-C in the terminal reaches us alone, and we stop the children in order.
-  const child = spawn(process.execPath, node, {
+  const child = spawn(command, args, {
     cwd: root,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -29,11 +29,15 @@ export const CHROMIUM_FLAGS: readonly string[] = [
 export type Person = Readonly<{ name: string; context: BrowserContext; page: Page }>
 
 /** Opens a browser for `name`; it ends with the test, and on failure leaves a picture and its console. */
-export async function openBrowser(name: string, dir: string): Promise<Person> {
+export async function openBrowser(
+  name: string,
+  dir: string,
+  moreFlags: readonly string[] = [],
+): Promise<Person> {
   const context = await chromium.launchPersistentContext(path.join(dir, `profile-${name}`), {
     executablePath: chromiumPath(),
     headless: true,
-    args: [...CHROMIUM_FLAGS],
+    args: [...CHROMIUM_FLAGS, ...moreFlags],
     viewport: { width: 1440, height: 1000 },
     acceptDownloads: true,
   })

@@ -11,26 +11,34 @@ import { openPlayAccount } from '../../web/edge/release/api.ts'
 import { memoryStore } from '../../web/edge/release/store.ts'
 import type { PieceStore, SellPolicy } from '../../web/edge/swarm/api.ts'
 import { hashArtifact } from '../../web/edge/swarm/hash-artifact.ts'
+import { hashConfidential, newArtifactKey } from '../../web/edge/confidential/artifact.ts'
 import { createShop } from '../../web/edge/swarm/shop.ts'
 import { createSwarm } from '../../web/edge/swarm/swarm.ts'
-import type { ReleaseForm, Seed, Vendor, VendorKeys } from '../../web/edge/vendor/api.ts'
+import type { NewRelease, ReleaseForm, Seed, Vendor, VendorKeys } from '../../web/edge/vendor/api.ts'
 import { generateSecrets, keysFromSecrets, type VendorSecrets } from '../../web/edge/vendor/keys-file.ts'
 import { startSeed } from '../../web/edge/vendor/seed.ts'
 import { createVendor } from '../../web/edge/vendor/vendor.ts'
 import { connectNwc } from '../../web/edge/wallet/nwc.ts'
 import type { Wallet } from '../../web/edge/wallet/wallet.ts'
 import { openJournal } from '../../device/storage/journal.ts'
-import { completeStore, openSource } from './complete-store.ts'
+import { openCompleteStore, openSource } from '../../device/storage/complete-store.ts'
 
 export type Log = (event: string, detail: Readonly<Record<string, unknown>>) => void
 
 export type VendorHost = Readonly<{
   vendor: Vendor
   keys: VendorKeys
+  /** Funds devices. */
   wallet: Wallet
+  /** Takes what is sold; the same wallet unless another was given. */
+  till: Wallet
   config: RelayConfig
   /** Hashes, signs, publishes and seeds `file`. */
-  ship(file: string, form: Omit<ReleaseForm, 'fileName'>): Promise<{ release: Release; seed: Seed }>
+  ship(
+    file: string,
+    form: Omit<ReleaseForm, 'fileName'>,
+    options?: Readonly<{ confidential?: boolean }>,
+  ): Promise<{ release: Release; seed: Seed }>
   close(): Promise<void>
 }>
 
@@ -45,10 +53,11 @@ export type VendorHostOptions = Readonly<{
   /** First copies for distributors. */
   gifts: number
   log: Log
+  /** Wallet connections instead of a play-money account. */
+  wallets?: Readonly<{ funds: string; till: string }>
 }>
 
 export const random = (length: number): Bytes => webcrypto.getRandomValues(new Uint8Array(length))
-/** What strangers may owe at once; DESIGN's default. */
 
 /** Makes a vendor, has the relay admit it, opens its play-money account. */
 export async function openVendor(options: VendorHostOptions): Promise<VendorHost> {
@@ -56,8 +65,9 @@ export async function openVendor(options: VendorHostOptions): Promise<VendorHost
   const config = await fetchRelayConfig(relayUrl)
   const keys = keysFromSecrets(options.secrets ?? generateSecrets(random))
   const pool = createPool([config.nostrUrl])
-  const account = await openPlayAccount(relayUrl, { name: options.name })
-  const wallet = await connectNwc(account.connection)
+  const funds = options.wallets?.funds ?? (await openPlayAccount(relayUrl, { name: options.name })).connection
+  const wallet = await connectNwc(funds)
+  const till = options.wallets ? await connectNwc(options.wallets.till) : wallet
   const vendor = createVendor({
     keys,
     relayUrl,
@@ -91,14 +101,20 @@ export async function openVendor(options: VendorHostOptions): Promise<VendorHost
     vendor,
     keys,
     wallet,
+    till,
     config,
-    async ship(file, form) {
+    async ship(file, form, { confidential = false } = {}) {
       const name = path.basename(file)
       const source = await openSource(file)
-      const hashed = await hashArtifact(source, name, [config.trackerUrl]).finally(() => source.close())
+      const trackers = [config.trackerUrl]
+      const hashed: Omit<NewRelease, 'form'> = await (
+        confidential
+          ? hashConfidential(source, name, trackers, newArtifactKey())
+          : hashArtifact(source, name, trackers)
+      ).finally(() => source.close())
       const [release] = await vendor.publish([{ ...hashed, form: { ...form, fileName: name } }])
       if (release === undefined) throw new Error('The vendor engine published nothing.')
-      const store = await completeStore(file, hashed.meta.pieces)
+      const store = await openCompleteStore(file, hashed.meta.pieces, hashed.confidential?.key)
       stores.push(store)
       const seed = await startSeed({
         vendor,
@@ -109,7 +125,7 @@ export async function openVendor(options: VendorHostOptions): Promise<VendorHost
         meta: hashed.meta,
         store,
         journal,
-        wallet,
+        wallet: till,
         policy,
         nowMs: Date.now,
         createShop,
@@ -123,6 +139,7 @@ export async function openVendor(options: VendorHostOptions): Promise<VendorHost
       await swarm.close()
       await Promise.allSettled(stores.map((store) => store.close()))
       wallet.close()
+      till.close()
       pool.close()
     },
   }

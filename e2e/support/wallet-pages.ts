@@ -17,6 +17,30 @@ export async function connectWallet(page: Page, base: string, connection: string
   await page.getByTestId('balance').waitFor()
 }
 
+/** The same for money that is not play: its secret goes under a passphrase. */
+export async function connectUnderPassphrase(
+  page: Page,
+  base: string,
+  connection: string,
+  passphrase: string,
+): Promise<void> {
+  await page.goto(`${base}/wallet`)
+  await page.getByRole('button', { name: 'Connect a wallet' }).click()
+  await page.getByLabel('Wallet connection').fill(connection)
+  await page.getByRole('button', { name: 'Connect', exact: true }).click()
+  await page.getByLabel('Passphrase').fill(passphrase)
+  await page.getByRole('button', { name: 'Lock with this passphrase' }).click()
+  await page.getByTestId('balance').waitFor()
+}
+
+/** What a Copy button puts on the clipboard. */
+export async function copied(page: Page, button: string): Promise<string> {
+  await page.context().grantPermissions(['clipboard-read', 'clipboard-write'])
+  await page.getByRole('button', { name: button }).click()
+  await page.getByRole('button', { name: 'Copied' }).waitFor()
+  return page.evaluate(() => navigator.clipboard.readText())
+}
+
 /** Cuts an allowance that lives in this browser; gives its connection string. */
 export async function cutAllowance(page: Page, name: string, limitSats: number): Promise<string> {
   await page.getByRole('button', { name: 'New allowance' }).click()

@@ -43,7 +43,11 @@ export interface World {
   /** A file of random bytes. */
   file(name: string, bytes: number): string
   /** Publishes; `books` were opened just before. */
-  ship(file: string, version?: string): Promise<{ release: Release; seed: Seed; books: Books }>
+  ship(
+    file: string,
+    version?: string,
+    options?: Readonly<{ confidential?: boolean }>,
+  ): Promise<{ release: Release; seed: Seed; books: Books }>
   /** What the vendor knows of a device in a release. */
   row(device: DeviceHandle, release: Release): DeviceRelease | undefined
   /** Until the vendor's view of the device's release is as wanted. */
@@ -56,8 +60,8 @@ export interface World {
   ): Promise<DeviceRelease>
   /** Until every device is healthy and its report is accepted. */
   allHealthy(release: Release, timeoutMs?: number): Promise<void>
-  /** Pays a device's invoice and notes it in the books. */
-  fund(device: DeviceHandle): Promise<void>
+  /** Pays the invoice that a device asks with, notes it in the books and returns it. */
+  fund(device: DeviceHandle): Promise<string | undefined>
 }
 
 /** Where failed tests leave their logs. */
@@ -134,7 +138,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
       fs.writeFileSync(file, randomBytes(bytes))
       return file
     },
-    async ship(file, version = '1.0.0') {
+    async ship(file, version = '1.0.0', options = {}) {
       const books = await openBooks({
         host,
         relayUrl: house.relay.url,
@@ -146,7 +150,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
             : (funded.get(key) ?? 0),
       })
       const form = { product: 'firmware', version, hardware: [HARDWARE], priceCapMsat: PRICE }
-      return { ...(await host.ship(file, form)), books }
+      return { ...(await host.ship(file, form, options)), books }
     },
     row,
     when: (device, release, what, wanted, timeoutMs = 60_000) =>
@@ -174,10 +178,12 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
       )
     },
     async fund(device) {
-      const need = host.vendor.fleet.get().devices.find(({ key }) => key === device.key)?.needMsat ?? msat(0)
+      const asked = host.vendor.fleet.get().devices.find(({ key }) => key === device.key)
+      const { fundInvoice, needMsat = 0 } = asked ?? {}
       const result = await host.vendor.fund(device.key, host.wallet)
       if (result.tag !== 'paid') throw new Error(`Funding failed: ${result.message}`)
-      funded.set(device.key, (funded.get(device.key) ?? 0) + need)
+      funded.set(device.key, (funded.get(device.key) ?? 0) + needMsat)
+      return fundInvoice
     },
   }
   return world
