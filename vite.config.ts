@@ -1,6 +1,7 @@
 /** Builds the PWA (`web/` to `dist/web`) and configures the unit tests of every room. */
 import { availableParallelism } from 'node:os'
 import { svelte } from '@sveltejs/vite-plugin-svelte'
+import type { Plugin } from 'vite'
 import { VitePWA } from 'vite-plugin-pwa'
 import { configDefaults, defineConfig } from 'vitest/config'
 
@@ -17,7 +18,7 @@ const chunkName = (moduleIds: readonly string[]): string =>
 export default defineConfig({
   root: testing ? here : `${here}/web`,
   publicDir: testing ? false : `${here}/web/public`,
-  plugins: [svelte({ configFile: false }), ...(testing ? [] : [pwa()])],
+  plugins: [svelte({ configFile: false }), ...(testing ? [] : [pwa(), kioskAlone()])],
   build: {
     outDir: `${here}/dist/web`,
     emptyOutDir: true,
@@ -26,7 +27,11 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0,
     chunkSizeWarningLimit: 700,
-    rolldownOptions: { output: { chunkFileNames: ({ moduleIds }) => chunkName(moduleIds) } },
+    rolldownOptions: {
+      // The page of a device's own screen is one of its own: `satpatch device run --kiosk` serves nothing else.
+      input: ['index', 'kiosk'].map((page) => `${here}/web/${page}.html`),
+      output: { chunkFileNames: ({ moduleIds }) => chunkName(moduleIds) },
+    },
   },
   worker: { format: 'es' },
   server: {
@@ -49,6 +54,19 @@ export default defineConfig({
     maxWorkers: Math.max(2, availableParallelism() - 1),
   },
 })
+
+/** The page of a device's own screen is no app to install. */
+function kioskAlone(): Plugin {
+  return {
+    name: 'kiosk-alone',
+    enforce: 'post',
+    transformIndexHtml: {
+      order: 'post',
+      handler: (html, { path }) =>
+        path.endsWith('/kiosk.html') ? html.replace(/<link rel="manifest"[^>]*>/, '') : html,
+    },
+  }
+}
 
 function pwa() {
   return VitePWA({
@@ -78,7 +96,7 @@ function pwa() {
     },
     workbox: {
       globPatterns: ['**/*.{js,css,html,svg,png,woff2,wasm}'],
-      globIgnores: [`**/${MORE_WALLETS}-*.js`],
+      globIgnores: [`**/${MORE_WALLETS}-*.js`, '**/kiosk*'],
       maximumFileSizeToCacheInBytes: 4 * 1024 * 1024,
       navigateFallback: '/index.html',
       // What the relay answers is never the shell's business, and never stale.
