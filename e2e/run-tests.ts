@@ -20,6 +20,8 @@ const UNIT_TIMEOUT_MS = 8 * 60_000
 const BUILD_TIMEOUT_MS = 4 * 60_000
 const JOURNEY_TIMEOUT_MS = 10 * 60_000
 const FULL_TIMEOUT_MS = 30 * 60_000
+/** Of a budget, kept for what failed: no file is played for the first time in it. */
+const AGAIN_RESERVE_MS = 3 * 60_000
 
 const { values: flags } = parseArgs({
   options: {
@@ -112,19 +114,33 @@ function add(name: string, { files, problem }: Outcome): void {
   if (problem !== undefined) count(`${name} (${problem})`, false)
 }
 
+/** The arguments that play the failed tests of a file alone; all of it where it could not be loaded. */
+function onlyFailed(file: string, failed: readonly string[]): string[] {
+  const prefix = `${file}: `
+  const names = failed.flatMap((name) => (name.startsWith(prefix) ? [name.slice(prefix.length)] : []))
+  if (names.length < failed.length) return [file]
+  return [
+    file,
+    '-t',
+    `^(${names.map((name) => name.replaceAll(/[$()*+.?[\\\]^{|}]/g, String.raw`\$&`)).join('|')})$`,
+  ]
+}
+
 /**
  * Tests of `e2e` play real processes and browsers against each other, on a machine that has other work: what fails there
  * is played once more by itself. What passes only then is named at the end.
  */
-async function playedAgain(first: Outcome, play: (files: string[]) => Promise<Outcome>): Promise<Outcome> {
-  const failed = [...first.files].flatMap(([file, sums]) =>
-    file.startsWith('e2e/') && sums.failed.length > 0 ? [file] : [],
-  )
-  if (failed.length === 0) return first
-  say(`Failed, and played once more: ${failed.join(', ')}`)
-  const second = await play(failed)
-  for (const [file, sums] of second.files) if (sums.failed.length === 0) flaky.push(file)
-  return { ...first, files: new Map([...first.files, ...second.files]) }
+async function playedAgain(first: Outcome, play: (args: string[]) => Promise<Outcome>): Promise<Outcome> {
+  const files = new Map(first.files)
+  for (const [file, sums] of first.files) {
+    if (!file.startsWith('e2e/') || sums.failed.length === 0) continue
+    say(`Failed, and played once more: ${sums.failed.join('; ')}`)
+    const again = (await play(onlyFailed(file, sums.failed))).files.get(file)
+    if (again === undefined || again.failed.length > 0 || again.passed < sums.failed.length) continue
+    flaky.push(...sums.failed)
+    files.set(file, { ...sums, passed: sums.passed + again.passed, failed: [] })
+  }
+  return { ...first, files }
 }
 
 const isFull = (file: string): boolean => /\.full\.(spec|test)\.ts$/.test(file)
@@ -147,7 +163,7 @@ if (!flags.extra) {
   heading('Types, lint, format')
   for (const check of await runChecks(show)) count(check.name, check.ok)
   heading('Unit tests')
-  const play = (files: string[]): Promise<Outcome> => vitest(UNIT_TIMEOUT_MS, files, env)
+  const play = (args: string[]): Promise<Outcome> => vitest(UNIT_TIMEOUT_MS, args, env)
   add('unit tests', await playedAgain(await play([]), play))
 }
 
@@ -166,24 +182,20 @@ heading('Journeys')
 
 /** One file: what the budget leaves no time for is left out, also half way. */
 async function single(file: string, onLine = say): Promise<void> {
-  if (elapsedS() >= budgetS) {
+  const leftMs = (): number => (budgetS - elapsedS()) * 1000
+  const firstLeftMs = leftMs() - AGAIN_RESERVE_MS
+  if (firstLeftMs <= 0) {
     leftOut.push(file)
     return
   }
   const timeoutMs = isFull(file) ? FULL_TIMEOUT_MS : JOURNEY_TIMEOUT_MS
-  const args = file.endsWith('.spec.ts') ? ['--config', 'e2e/journeys/vitest.config.ts', file] : [file]
-  const leftMs = (): number => (budgetS - elapsedS()) * 1000
-  const play = (): Promise<Outcome> =>
-    vitest(
-      Math.max(1000, Math.min(timeoutMs, leftMs())),
-      args,
-      isFull(file) ? { ...env, SATPATCH_FULL: '1' } : env,
-      onLine,
-    )
-  const bound = leftMs() < timeoutMs
-  const played = await play()
-  if (played.timedOut && bound) leftOut.push(file)
-  else add(file, await playedAgain(played, play))
+  const config = file.endsWith('.spec.ts') ? ['--config', 'e2e/journeys/vitest.config.ts'] : []
+  const fileEnv = isFull(file) ? { ...env, SATPATCH_FULL: '1' } : env
+  const play = (atMostMs: number, args: readonly string[]): Promise<Outcome> =>
+    vitest(Math.max(1000, Math.min(timeoutMs, atMostMs)), [...config, ...args], fileEnv, onLine)
+  const played = await play(firstLeftMs, [file])
+  if (played.timedOut && firstLeftMs < timeoutMs) leftOut.push(file)
+  else add(file, await playedAgain(played, (args) => play(leftMs(), args)))
 }
 
 /** The failures and attacks mostly wait for something to be noticed: two go on at once, and each is shown when it ends. */
