@@ -1,5 +1,5 @@
 /** `satpatch publish FILE`: signs a release with the vendor's key file and seeds it until others have it. */
-import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../web/core/exchange/desk.ts'
+import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../web/core/exchange/desk-policy.ts'
 import { readFile, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { VendorId } from '../../web/core/bytes.ts'

@@ -1,6 +1,6 @@
 /** Sells to other devices what this one has proven: while it buys, and then from where the file lies. Never gives. */
 import { join } from 'node:path'
-import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../web/core/exchange/desk.ts'
+import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../web/core/exchange/desk-policy.ts'
 import { liveCell, type Live } from '../../web/core/live.ts'
 import type { Msat } from '../../web/core/money/msat.ts'
 import type { Release } from '../../web/core/release/target.ts'

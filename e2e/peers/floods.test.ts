@@ -1,7 +1,7 @@
 /** Peers that reserve, cancel, flood, lie about what they have, or drip: what it costs the other side, and for how long. */
 import { expect, test } from 'vitest'
 import { msat } from '../../web/core/money/msat.ts'
-import { MAX_CANCELS_PER_S, MAX_OPEN_PER_PEER } from '../../web/core/exchange/desk.ts'
+import { MAX_CANCELS_PER_S, MAX_OPEN_PER_PEER } from '../../web/core/exchange/desk-limits.ts'
 import type { Wallet } from '../../web/edge/wallet/wallet.ts'
 import { PIECE, PRICE, until, type Arena, type Device } from './arena.ts'
 import { finish, lost, whole } from './finish.ts'

@@ -1,6 +1,6 @@
 /** Those who do not play fair: sellers, each with one vice, and takers who never buy. */
 import type { Bytes, Sha256Hex } from '../../web/core/bytes.ts'
-import type { Sale } from '../../web/core/exchange/desk.ts'
+import type { Sale } from '../../web/core/exchange/desk-state.ts'
 import type { Quote, SignedQuote } from '../../web/core/exchange/quote.ts'
 import { msat } from '../../web/core/money/msat.ts'
 import { pieceBytes } from '../../web/core/swarm/merkle.ts'

@@ -1,7 +1,7 @@
 /** What a seed draws: the release, the parties with their lines, wallets and policies, and the troubles that befall them. */
 import type { BuyerPolicy } from '../../web/core/swarm/buyer.ts'
 import { BUYER_DEFAULTS } from '../../web/core/swarm/buyer.ts'
-import type { DeskPolicy } from '../../web/core/exchange/desk.ts'
+import type { DeskPolicy } from '../../web/core/exchange/desk-policy.ts'
 import type { WalletLine } from './bank.ts'
 import type { Sabotage } from './buyer.ts'
 import { moreVices, takings, vices, type Taking, type Vice } from './hostile.ts'

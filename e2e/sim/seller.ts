@@ -3,7 +3,11 @@
  * leaves, ciphertext, the sale on disk, the quote; settles what is locked, forgets what lapsed, recovers after a crash.
  */
 import type { Bytes, PartyKey, Sha256Hex } from '../../web/core/bytes.ts'
-import * as desks from '../../web/core/exchange/desk.ts'
+import { step } from '../../web/core/exchange/desk.ts'
+import type { DeskEffect, DeskEvent } from '../../web/core/exchange/desk-events.ts'
+import { isGift, reserve } from '../../web/core/exchange/desk-gifts.ts'
+import type { DeskPolicy } from '../../web/core/exchange/desk-policy.ts'
+import { openDesk, type Desk, type Sale } from '../../web/core/exchange/desk-state.ts'
 import type { Role } from '../../web/core/exchange/message.ts'
 import * as lines from '../../web/core/exchange/line.ts'
 import type { Quote, SignedQuote } from '../../web/core/exchange/quote.ts'
@@ -40,24 +44,24 @@ type Record = Readonly<{ hash: Sha256Hex; amount: number; expiry: number }>
 
 export class SellerPart implements Part {
   readonly node: Node
-  readonly desk: desks.Desk
+  readonly desk: Desk
   readonly #hold: boolean
   readonly #roleOf: (key: string) => Role
   readonly #sides = new Map<string, Side>()
   readonly #byHash = new Map<string, Sha256Hex>()
-  readonly #queues = new Map<string, desks.Sale[]>()
+  readonly #queues = new Map<string, Sale[]>()
   readonly #line: lines.Line
   /** Who waits for the line. */
   readonly #waiting = new Map<lines.LineWindow, () => void>()
   #sellerKey: Bytes = new Uint8Array()
   #offerAtMs = 0
   /** Sales that may be forgotten once the wallet says that nothing comes any more, and since when. */
-  readonly #late = new Map<desks.Sale, number>()
+  readonly #late = new Map<Sale, number>()
   #againAtMs = 0
 
-  constructor(node: Node, policy: desks.DeskPolicy, hold: boolean, roleOf: (key: string) => Role) {
+  constructor(node: Node, policy: DeskPolicy, hold: boolean, roleOf: (key: string) => Role) {
     this.node = node
-    this.desk = desks.openDesk(node.things.ports.shape, policy)
+    this.desk = openDesk(node.things.ports.shape, policy)
     this.#hold = hold
     this.#roleOf = roleOf
     this.#line = lines.openLine(node.pieces, node.nowMs)
@@ -92,8 +96,8 @@ export class SellerPart implements Part {
   #sendOffer(side: Side): void {
     const { policy } = this.desk
     const key = side.key as PartyKey
-    const gift = desks.isGift(this.desk, key, this.#roleOf(side.key))
-    if (gift && policy.price > 0) desks.reserve(this.desk, key)
+    const gift = isGift(this.desk, key, this.#roleOf(side.key))
+    if (gift && policy.price > 0) reserve(this.desk, key)
     const { ports } = this.node.things
     const offerS = Math.floor(this.#offerAtMs / 1000)
     const offer = {
@@ -130,19 +134,19 @@ export class SellerPart implements Part {
     })
   }
 
-  #over(side: Side, is: (sale: desks.Sale) => boolean): void {
+  #over(side: Side, is: (sale: Sale) => boolean): void {
     for (const sale of this.desk.sales.values())
       if (sale.peer === side.id && is(sale)) this.#seeOver(sale, false)
   }
-  #seeOver({ id: sale, buyer }: desks.Sale, byWallet: boolean): void {
+  #seeOver({ id: sale, buyer }: Sale, byWallet: boolean): void {
     this.node.things.see({ t: 'cancelled', seller: this.node.id, buyer, sale, byWallet }, this.node.nowMs)
   }
 
-  #step(event: desks.DeskEvent): void {
-    for (const effect of desks.step(this.desk, event, this.node.nowMs)) this.#run(effect)
+  #step(event: DeskEvent): void {
+    for (const effect of step(this.desk, event, this.node.nowMs)) this.#run(effect)
   }
 
-  #run(effect: desks.DeskEffect): void {
+  #run(effect: DeskEffect): void {
     switch (effect.tag) {
       case 'refuse': {
         const side = this.#sides.get(effect.peer)
@@ -193,7 +197,7 @@ export class SellerPart implements Part {
     if (this.#queues.get(peer) === queue) this.#queues.delete(peer)
   }
 
-  *#serve(sale: desks.Sale): Job {
+  *#serve(sale: Sale): Job {
     yield* this.#until(sale, () => lines.asked(this.#line, sale, this.node.nowMs))
     const side = this.#sides.get(sale.peer)
     const parts = sale.pieces.map((piece) => this.plain(piece))
@@ -212,7 +216,7 @@ export class SellerPart implements Part {
     if (window !== undefined) this.node.life.start(this.quote(sale, side, window))
   }
 
-  *#until(sale: desks.Sale, step: () => lines.LineEffect[]): Job {
+  *#until(sale: Sale, step: () => lines.LineEffect[]): Job {
     yield* wait<undefined>((resume) => {
       this.#waiting.set(sale, () => resume(undefined))
       this.#onLine(step())
@@ -221,7 +225,7 @@ export class SellerPart implements Part {
   #got(side: Side, request?: number): void {
     for (const window of lines.got(this.#line, side.id, request)) this.#taken(window, true)
   }
-  #out(sale: desks.Sale): void {
+  #out(sale: Sale): void {
     this.#onLine(lines.out(this.#line, sale, this.node.nowMs))
   }
   #taken(window: lines.LineWindow, brought: boolean): void {
@@ -256,7 +260,7 @@ export class SellerPart implements Part {
   }
 
   /** Sends leaves and ciphertext. `undefined`: it was given up meanwhile. */
-  *#stream(sale: desks.Sale, side: Side, parts: readonly Bytes[]): Job<Streamed | undefined> {
+  *#stream(sale: Sale, side: Side, parts: readonly Bytes[]): Job<Streamed | undefined> {
     if (sale.state !== 'preparing') return undefined
     const { ports, see } = this.node.things
     const secret = this.#secretOf(sale.id)
@@ -271,7 +275,7 @@ export class SellerPart implements Part {
     this.node.send(side, { t: 'leaves', id: sale.request, leaves: this.leaves(sale, parts) })
     const { cipher, cipherRoot } = this.seal(secret, sale, parts)
     for (const { frame, size } of ports.data(sale.request, cipher, sale.bytes)) {
-      if ((sale.state as desks.Sale['state']) !== 'preparing' || !side.open) break
+      if ((sale.state as Sale['state']) !== 'preparing' || !side.open) break
       left -= size
       if (left <= NEARLY_OUT) billed ??= bill()
       if (!(yield* wait<boolean>((resume) => this.node.send(side, frame, resume)))) continue
@@ -280,12 +284,12 @@ export class SellerPart implements Part {
       const fact = { t: 'sent', seller: this.node.id, buyer: sale.buyer, sale: sale.id, gift } as const
       see({ ...fact, bytes: size - 32 }, this.node.nowMs)
     }
-    if ((sale.state as desks.Sale['state']) !== 'preparing' || !side.open) return undefined
+    if ((sale.state as Sale['state']) !== 'preparing' || !side.open) return undefined
     return { hash, cipherRoot, ...(billed ?? bill()) }
   }
 
   /** Asks the wallet; gives a way to wait for what it says. */
-  #invoice(sale: desks.Sale, hash: Sha256Hex, expiry: number, secret: Bytes): () => Job<Told> {
+  #invoice(sale: Sale, hash: Sha256Hex, expiry: number, secret: Bytes): () => Job<Told> {
     let invoice: Invoiced = sale.amount > 0 ? { tag: 'coming' } : { tag: 'told', text: '' }
     let invoiced: () => void = () => undefined
     if (sale.amount > 0) {
@@ -304,7 +308,7 @@ export class SellerPart implements Part {
     }
   }
 
-  protected *quote(sale: desks.Sale, side: Side, { hash, expiry, cipherRoot, invoiced }: Streamed): Job {
+  protected *quote(sale: Sale, side: Side, { hash, expiry, cipherRoot, invoiced }: Streamed): Job {
     const { ports, see } = this.node.things
     const { text } = yield* invoiced()
     if (text === undefined) {
@@ -327,7 +331,7 @@ export class SellerPart implements Part {
     }
     const record: Record = { hash, amount: sale.amount, expiry }
     if (sale.amount > 0) yield* wait(this.node.disk.put(`sale/${sale.id}`, record))
-    if ((sale.state as desks.Sale['state']) !== 'preparing') return
+    if ((sale.state as Sale['state']) !== 'preparing') return
     if (sale.amount > 0)
       see(
         {
@@ -355,12 +359,12 @@ export class SellerPart implements Part {
   protected plain(piece: number): Bytes | undefined {
     return this.node.disk.pieces.get(piece)
   }
-  protected leaves(_sale: desks.Sale, parts: readonly Bytes[]): Bytes {
+  protected leaves(_sale: Sale, parts: readonly Bytes[]): Bytes {
     return this.node.things.ports.leavesOf(parts)
   }
   protected seal(
     secret: Bytes,
-    sale: desks.Sale,
+    sale: Sale,
     parts: readonly Bytes[],
   ): { cipher: Bytes; cipherRoot: Sha256Hex } {
     return this.node.things.ports.seal(secret, sale.id, parts)
@@ -390,13 +394,13 @@ export class SellerPart implements Part {
     )
   }
 
-  *#settle(sale: desks.Sale): Job {
+  *#settle(sale: Sale): Job {
     const hash = this.node.things.ports.hashOf(this.#secretOf(sale.id))
     if (yield* this.release(sale.id, hash)) return this.#step({ tag: 'settled', id: sale.id })
     yield* this.#lookUp(sale.id, hash)
   }
 
-  *#forget(sale: desks.Sale): Job {
+  *#forget(sale: Sale): Job {
     const hash = this.node.things.ports.hashOf(this.#secretOf(sale.id))
     const fate = yield* this.#lookUp(sale.id, hash)
     const sinceMs = this.#late.get(sale) ?? this.node.nowMs

@@ -1,5 +1,5 @@
 /** A vendor in this process: the engine that the page runs, with its keys in memory and its files on disk. */
-import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../web/core/exchange/desk.ts'
+import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../web/core/exchange/desk-policy.ts'
 import path from 'node:path'
 import { webcrypto } from 'node:crypto'
 import type { Bytes } from '../../web/core/bytes.ts'

@@ -1,5 +1,5 @@
 /** The vendor's terms for its own tab: what it asks and to whom it gives. Kept in this browser. */
-import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../core/exchange/desk.ts'
+import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../core/exchange/desk-policy.ts'
 import * as v from 'valibot'
 import { msat, type Msat } from '../../core/money/msat.ts'
 import type { PartyKey } from '../../core/bytes.ts'

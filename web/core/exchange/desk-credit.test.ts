@@ -3,7 +3,10 @@ import { describe, expect, test } from 'vitest'
 import type { PartyKey, Sha256Hex } from '../bytes.ts'
 import { msat } from '../money/msat.ts'
 import type { Shape } from '../swarm/merkle.ts'
-import { creditLine, MAX_CREDIT_BYTES, openDesk, step, type DeskEffect } from './desk.ts'
+import { step } from './desk.ts'
+import type { DeskEffect } from './desk-events.ts'
+import { creditLine, MAX_CREDIT_BYTES } from './desk-limits.ts'
+import { openDesk } from './desk-state.ts'
 import { BLOCK } from './sample.ts'
 
 const PIECES = 40

@@ -3,16 +3,11 @@ import { describe, expect, test } from 'vitest'
 import type { PartyKey, Sha256Hex } from '../bytes.ts'
 import { msat, priceOf } from '../money/msat.ts'
 import { pieceBytes, type Shape } from '../swarm/merkle.ts'
-import {
-  isGift,
-  MAX_CANCELS_PER_S,
-  MAX_OPEN_PER_PEER,
-  openDesk,
-  reserve,
-  step,
-  type Desk,
-  type DeskPolicy,
-} from './desk.ts'
+import { step } from './desk.ts'
+import { isGift, reserve } from './desk-gifts.ts'
+import { MAX_CANCELS_PER_S, MAX_OPEN_PER_PEER } from './desk-limits.ts'
+import type { DeskPolicy } from './desk-policy.ts'
+import { openDesk, type Desk } from './desk-state.ts'
 import type { Role } from './message.ts'
 import { BLOCK } from './sample.ts'
 

@@ -10,7 +10,7 @@
  * A window takes its way by `asked`, `ready`, `out` and `over`; the caller does the effects, keeps the clock and ticks.
  */
 import { MIB } from '../money/msat.ts'
-import type { PeerId } from './desk.ts'
+import type { PeerId } from './desk-state.ts'
 import { whoseTurn, type Waiting } from './turn.ts'
 import { openUplink, sent, started, type Uplink } from './uplink.ts'
 

@@ -1,6 +1,7 @@
 /** What the budgets, the balance, memory and a seller's patience leave room for. */
 import type { PartyKey } from '../bytes.ts'
-import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES, MAX_OPEN_PER_PEER } from '../exchange/desk.ts'
+import { MAX_OPEN_PER_PEER } from '../exchange/desk-limits.ts'
+import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../exchange/desk-policy.ts'
 import { leastPayment, MIB, msat, windowPrice, type Msat } from '../money/msat.ts'
 import { rateOf, turnMs, answerMsOf } from './buyer-meter.ts'
 import { MAX_PAYMENT_SLOTS } from './buyer-policy.ts'

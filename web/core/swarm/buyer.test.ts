@@ -6,6 +6,8 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { PartyKey, Sha256Hex } from '../bytes.ts'
 import * as desks from '../exchange/desk.ts'
+import type { DeskEvent } from '../exchange/desk-events.ts'
+import { openDesk, type Desk, type Sale } from '../exchange/desk-state.ts'
 import { msat, priceOf, type Money, type Msat } from '../money/msat.ts'
 import * as buyers from './buyer.ts'
 import { pieceBytes, type Shape } from './merkle.ts'
@@ -17,7 +19,7 @@ const LOCK_MS = 60_000
 const perPiece = (n: number): Msat => msat(n * 64)
 
 type Nature = 'honest' | 'cheats' | 'holds' | 'silent'
-type Seller = { key: PartyKey; nature: Nature; price: number; peer: string | undefined; desk: desks.Desk }
+type Seller = { key: PartyKey; nature: Nature; price: number; peer: string | undefined; desk: Desk }
 type Payment = {
   hash: string
   key: PartyKey
@@ -38,7 +40,7 @@ type Payment = {
 type Job =
   | { tag: 'request'; peer: string; window: number; pieces: readonly number[] }
   | { tag: 'cancel'; peer: string; window: number }
-  | { tag: 'serve'; seller: Seller; sale: desks.Sale }
+  | { tag: 'serve'; seller: Seller; sale: Sale }
   | { tag: 'to buyer'; peer: string; event: buyers.BuyerEvent }
   | { tag: 'pay'; hash: string }
   | { tag: 'look up'; window: number }
@@ -146,8 +148,8 @@ class World {
     for (const seller of this.sellers) this.connect(seller)
   }
 
-  #desk(price: number): desks.Desk {
-    return desks.openDesk(this.shape, {
+  #desk(price: number): Desk {
+    return openDesk(this.shape, {
       price: perPiece(price),
       gifts: { to: 'nobody', copies: 0 },
       approved: [],
@@ -424,7 +426,7 @@ class World {
     }
   }
 
-  #deskStep(seller: Seller, event: desks.DeskEvent): void {
+  #deskStep(seller: Seller, event: DeskEvent): void {
     for (const effect of desks.step(seller.desk, event, this.nowMs)) {
       if (effect.tag === 'refuse')
         this.jobs.push({

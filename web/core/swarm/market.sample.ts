@@ -4,6 +4,9 @@
  */
 import type { PartyKey, Sha256Hex } from '../bytes.ts'
 import * as desks from '../exchange/desk.ts'
+import type { DeskEvent } from '../exchange/desk-events.ts'
+import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../exchange/desk-policy.ts'
+import { openDesk, type Desk } from '../exchange/desk-state.ts'
 import { msat, MIB, type Money, type Msat } from '../money/msat.ts'
 import * as buyers from './buyer.ts'
 import { piecesOf, type Shape } from './merkle.ts'
@@ -38,7 +41,7 @@ export type Terms = Readonly<{
 type Seller = Line & {
   readonly peer: string
   readonly key: PartyKey
-  readonly desk: desks.Desk
+  readonly desk: Desk
   freeAtMs: number
   sentBytes: number
 }
@@ -85,12 +88,12 @@ export class Market {
       key: String(i).repeat(64).slice(0, 64) as PartyKey,
       freeAtMs: 0,
       sentBytes: 0,
-      desk: desks.openDesk(this.shape, {
+      desk: openDesk(this.shape, {
         price: line.price ?? price,
         gifts: { to: 'nobody', copies: 0 },
         approved: [],
-        unpaidBytes: (line.unpaidBytes ?? desks.DEFAULT_UNPAID_BYTES) - (line.othersBytes ?? 0),
-        unprovenBytes: line.unprovenBytes ?? desks.DEFAULT_UNPROVEN_BYTES,
+        unpaidBytes: (line.unpaidBytes ?? DEFAULT_UNPAID_BYTES) - (line.othersBytes ?? 0),
+        unprovenBytes: line.unprovenBytes ?? DEFAULT_UNPROVEN_BYTES,
       }),
     }))
     const { money = MONEY } = terms
@@ -183,7 +186,7 @@ export class Market {
     this.mostUnpaid = Math.max(this.mostUnpaid, seller.desk.unpaidBytes)
   }
 
-  #desk(seller: Seller, event: desks.DeskEvent): void {
+  #desk(seller: Seller, event: DeskEvent): void {
     for (const effect of desks.step(seller.desk, event, this.nowMs)) {
       if (effect.tag === 'refuse') {
         this.refusals.push(effect.code)

@@ -3,7 +3,7 @@
  * (free first, then for sats if its owner allows) and sells what is proven, all at once. Its failures are its
  * own: it says what is wrong and tries again.
  */
-import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../core/exchange/desk.ts'
+import { DEFAULT_UNPAID_BYTES, DEFAULT_UNPROVEN_BYTES } from '../../core/exchange/desk-policy.ts'
 import type { Bytes, PartyKey } from '../../core/bytes.ts'
 import { liveCell, type Live } from '../../core/live.ts'
 import { MIB, msat, priceOf, type Msat } from '../../core/money/msat.ts'

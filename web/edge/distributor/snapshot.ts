@@ -14,7 +14,7 @@ import type {
   UploadRow,
   VendorRow,
 } from './api.ts'
-import { DEFAULT_UNPAID_BYTES } from '../../core/exchange/desk.ts'
+import { DEFAULT_UNPAID_BYTES } from '../../core/exchange/desk-policy.ts'
 import type { Carried } from './carried.ts'
 import type { CarryRecord } from './records.ts'
 import type { VendorWatch } from './vendor-watch.ts'

@@ -4,7 +4,7 @@
  */
 import * as v from 'valibot'
 import { fromHex, fromUtf8, isHex32, sha256Hex, toHex, utf8, type Sha256Hex } from '../../core/bytes.ts'
-import type { Sale } from '../../core/exchange/desk.ts'
+import type { Sale } from '../../core/exchange/desk-state.ts'
 import type { Message } from '../../core/exchange/message.ts'
 import { openQuote, signQuote, windowBytes, type Quote, type SignedQuote } from '../../core/exchange/quote.ts'
 import type { Invoice } from '../wallet/wallet.ts'

@@ -5,7 +5,7 @@
  */
 import { toHex, type Bytes, type Sha256Hex } from '../../core/bytes.ts'
 import { paymentHashOf } from '../../core/exchange/cipher.ts'
-import type { Sale } from '../../core/exchange/desk.ts'
+import type { Sale } from '../../core/exchange/desk-state.ts'
 import type { LineWindow } from '../../core/exchange/line.ts'
 import { signQuote, type Quote } from '../../core/exchange/quote.ts'
 import type { Money } from '../../core/money/msat.ts'

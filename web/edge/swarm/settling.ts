@@ -5,7 +5,7 @@
 import * as v from 'valibot'
 import { fromUtf8, toHex, utf8, type Sha256Hex } from '../../core/bytes.ts'
 import { paymentHashOf } from '../../core/exchange/cipher.ts'
-import type { Sale } from '../../core/exchange/desk.ts'
+import type { Sale } from '../../core/exchange/desk-state.ts'
 import type { Transaction, WalletEvent } from '../wallet/wallet.ts'
 import type { Debts } from './debts.ts'
 import { messageOf, type ShopParts } from './shop-parts.ts'

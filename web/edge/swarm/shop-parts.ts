@@ -1,6 +1,7 @@
 /** What the parts of a `Shop` share: the desk and its next step, the wallet's terms, the secrets of its quotes. */
 import type { Bytes, Sha256Hex } from '../../core/bytes.ts'
-import type { Desk, DeskEvent } from '../../core/exchange/desk.ts'
+import type { DeskEvent } from '../../core/exchange/desk-events.ts'
+import type { Desk } from '../../core/exchange/desk-state.ts'
 import type { Message } from '../../core/exchange/message.ts'
 import type { Money } from '../../core/money/msat.ts'
 import type { SellPolicy, ShopDeps } from './api.ts'

@@ -1,6 +1,6 @@
 /** A shop as people see it: its sums and its latest sales. */
 import type { Sha256Hex } from '../../core/bytes.ts'
-import type { Desk, Sale } from '../../core/exchange/desk.ts'
+import type { Desk, Sale } from '../../core/exchange/desk-state.ts'
 import { ZERO, type Money } from '../../core/money/msat.ts'
 import type { SaleRow, SellPolicy, ShopSnapshot } from './api.ts'
 

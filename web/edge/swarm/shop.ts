@@ -4,7 +4,11 @@
  */
 import { toHex, type Bytes, type Sha256Hex } from '../../core/bytes.ts'
 import { quoteSecret } from '../../core/exchange/cipher.ts'
-import * as desks from '../../core/exchange/desk.ts'
+import { step } from '../../core/exchange/desk.ts'
+import type { DeskEffect, DeskEvent } from '../../core/exchange/desk-events.ts'
+import { isGift, reserve } from '../../core/exchange/desk-gifts.ts'
+import { creditLine } from '../../core/exchange/desk-limits.ts'
+import { openDesk } from '../../core/exchange/desk-state.ts'
 import type { Message } from '../../core/exchange/message.ts'
 import { signOffer } from '../../core/exchange/offer.ts'
 import { MAX_WINDOW_BYTES } from '../../core/exchange/quote.ts'
@@ -53,7 +57,7 @@ class RunningShop implements Shop {
     this.#parts = {
       deps,
       session: this.#session,
-      desk: desks.openDesk(this.#session.meta, deps.policy),
+      desk: openDesk(this.#session.meta, deps.policy),
       policy: deps.policy,
       terms: undefined,
       byHash: new Map(),
@@ -192,12 +196,12 @@ class RunningShop implements Shop {
 
   #sendOffer(peer: Peer): void {
     if (this.#offer === undefined || peer.key === undefined) return
-    const gift = desks.isGift(this.#parts.desk, peer.key, peer.role ?? 'device')
-    if (gift && this.#parts.policy.price > 0) desks.reserve(this.#parts.desk, peer.key)
+    const gift = isGift(this.#parts.desk, peer.key, peer.role ?? 'device')
+    if (gift && this.#parts.policy.price > 0) reserve(this.#parts.desk, peer.key)
     if (!gift && this.#parts.terms === undefined) return
     peer.send({ t: 'offer', event: JSON.stringify(this.#offer), gift })
     if (!gift && this.#mode === 'credit')
-      peer.send({ t: 'credit', bytes: desks.creditLine(this.#parts.desk, peer.key) })
+      peer.send({ t: 'credit', bytes: creditLine(this.#parts.desk, peer.key) })
   }
 
   get #mode(): 'atomic' | 'credit' {
@@ -249,12 +253,12 @@ class RunningShop implements Shop {
     })
   }
 
-  #step(event: desks.DeskEvent): void {
-    for (const effect of desks.step(this.#parts.desk, event, this.#deps.nowMs())) this.#run(effect)
+  #step(event: DeskEvent): void {
+    for (const effect of step(this.#parts.desk, event, this.#deps.nowMs())) this.#run(effect)
     this.#show()
   }
 
-  #run(effect: desks.DeskEffect): void {
+  #run(effect: DeskEffect): void {
     switch (effect.tag) {
       case 'refuse':
         this.#deps.log?.('request refused', { peer: effect.peer, code: effect.code })
