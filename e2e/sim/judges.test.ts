@@ -3,7 +3,8 @@ import path from 'node:path'
 import { expect, test } from 'vitest'
 import { msat } from '../../web/core/money/msat.ts'
 import type { Sabotage } from './buyer.ts'
-import { Court, type Charter } from './judges.ts'
+import { Court } from './judges/court.ts'
+import type { Charter } from './judges/judge.ts'
 import { drawPlan, type Plan, type PlannedNode } from './plan.ts'
 import { cheapPorts, type Ports } from './ports.ts'
 import type { Fact } from './trace.ts'
@@ -39,10 +40,18 @@ test('the untouched world has nothing to cry about', () => {
   expect(cries({})).toEqual([])
 })
 
+const importsOf = (file: string): string[] =>
+  [...fs.readFileSync(file, 'utf8').matchAll(/\b(?:from|import)\s*\(?\s*['"]([^'"]+)/g)].map(
+    ([, name = '']) => name,
+  )
+
 test('judges import nothing of the product', () => {
-  const source = fs.readFileSync(path.join(import.meta.dirname, 'judges.ts'), 'utf8')
-  const imports = [...source.matchAll(/from '([^']+)'/g)].map((match) => match[1])
-  expect(imports).toEqual(['./trace.ts'])
+  const judges = path.join(import.meta.dirname, 'judges')
+  const files = fs.readdirSync(judges)
+  const imports = files.flatMap((file) => importsOf(path.join(judges, file)))
+  const own = files.map((file) => `./${file}`)
+  expect(new Set(imports.filter((name) => !own.includes(name)))).toEqual(new Set(['../trace.ts']))
+  expect(importsOf(path.join(import.meta.dirname, 'trace.ts'))).toEqual([])
 })
 
 test('money: a bank that loses a msat a payment', () => {

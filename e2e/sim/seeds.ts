@@ -1,5 +1,7 @@
+type Failed = readonly Readonly<{ seed: number; found: string }>[]
+
 /** Seeds that failed once, and what they found: `npm test` runs each of them for ever. */
-export const failedOnce: readonly Readonly<{ seed: number; found: string }>[] = [
+export const failedOnce: Failed = [
   { seed: 15, found: 'a judge that took frames on their way after a cancel for ciphertext out unpaid' },
   { seed: 31, found: 'a cheap slow seller and a dear fast one that waited for each other' },
   { seed: 269, found: 'a payment that settled in time, and was heard of late' },
@@ -20,7 +22,7 @@ export const failedOnce: readonly Readonly<{ seed: number; found: string }>[] = 
 ]
 
 /** The same of `--wide`. */
-export const failedWide: readonly Readonly<{ seed: number; found: string }>[] = [
+export const failedWide: Failed = [
   { seed: 50012, found: 'a slow line whose owner blamed every seller for it' },
   { seed: 50056, found: 'pieces of 1 MiB over 20 KiB/s, asked of all at once again and again' },
   { seed: 61079, found: 'a cheap stranger without a budget left, that a dear friend waited for' },
@@ -31,7 +33,7 @@ export const failedWide: readonly Readonly<{ seed: number; found: string }>[] = 
 ]
 
 /** The same of `--tight`. */
-export const failedTight: readonly Readonly<{ seed: number; found: string }>[] = [
+export const failedTight: Failed = [
   { seed: 91075, found: 'a judge that counted fees before any was known' },
   { seed: 91128, found: 'a judge that counted a fee which a crash had kept from the books' },
 ]

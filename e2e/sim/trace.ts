@@ -63,6 +63,9 @@ export type Fact =
   | { t: 'crashed'; node: NodeId }
   | { t: 'complete'; node: NodeId }
 
+/** The fact of this kind. */
+export type FactOf<T extends Fact['t']> = Extract<Fact, { t: T }>
+
 export type Seen = (fact: Fact, atMs: number) => void
 
 /** 64 bits over every fact and its time: two runs that agree in it took the same steps. */
