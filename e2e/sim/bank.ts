@@ -2,9 +2,14 @@
  * Lightning as wallets see it: accounts, invoices that release a preimage against sats, payments that take time, fail, lock
  * and hang, settle late, and answers that get lost. Every movement of sats is a fact for the judges.
  */
+import type { Money } from '../../web/core/money/msat.ts'
 import type { Clock } from './clock.ts'
+import { readInvoice, writeInvoice, type InvoiceTerms } from './invoice.ts'
 import type { Random } from './random.ts'
 import type { NodeId, Seen } from './trace.ts'
+
+/** What it keeps. */
+export const MONEY: Money = 'sandbox:sim'
 
 export type WalletLine = Readonly<{
   /** Median of a payment's way; it is drawn around it, long to the right. */
@@ -106,13 +111,15 @@ export class Bank {
   /** An invoice's text; `undefined`: the wallet does not answer. */
   invoice(
     payee: NodeId,
-    ask: { hash: string; amount: number; expiresAtMs: number; preimage: string | undefined },
+    terms: InvoiceTerms,
+    /** Without one the invoice holds. */
+    preimage: string | undefined,
     answer: (text: string | undefined) => void,
   ): void {
     const { line } = this.#of(payee)
     if (this.#lost(payee)) return this.#clock.after(PATIENCE_MS / 6, () => answer(undefined))
     this.#clock.after(line.askMs, () => {
-      const { hash, amount, expiresAtMs, preimage } = ask
+      const { paymentHash: hash, amount, expiresAtMs } = terms
       if (!this.#invoices.has(hash))
         this.#invoices.set(hash, {
           hash,
@@ -124,7 +131,7 @@ export class Bank {
           state: 'open',
           lockedBy: undefined,
         })
-      answer(`${hash} ${amount} ${expiresAtMs}`)
+      answer(writeInvoice(terms))
     })
   }
 
@@ -132,9 +139,11 @@ export class Bank {
   pay(payer: NodeId, text: string, answer: (answer: PayAnswer) => void): void {
     const { line, outUntilMs } = this.#of(payer)
     const { nowMs } = this.#clock
+    const terms = readInvoice(text)
+    if (terms === 'unreadable') throw new Error(`no invoice: ${text}`)
     if (!this.healed && outUntilMs > nowMs)
       return this.#clock.after(line.askMs, () => {
-        this.#see({ t: 'refused', hash: text.split(' ')[0] ?? '', payer }, this.#clock.nowMs)
+        this.#see({ t: 'refused', hash: terms.paymentHash, payer }, this.#clock.nowMs)
         answer({ tag: 'failed', code: 'unreachable' })
       })
     let answered = false
@@ -150,16 +159,15 @@ export class Bank {
     const mute = !this.healed && this.#random.chance(line.mute / 2)
     this.#clock.after(PATIENCE_MS, () => tell({ tag: 'unknown' }))
     this.#clock.after(line.askMs, () =>
-      this.#start(payer, text, (result) => {
+      this.#start(payer, terms, (result) => {
         if (!mute) this.#clock.after(line.askMs, () => tell(result))
       }),
     )
   }
 
-  #start(payer: NodeId, text: string, answer: (answer: PayAnswer) => void): void {
+  #start(payer: NodeId, terms: InvoiceTerms, answer: (answer: PayAnswer) => void): void {
     const account = this.#of(payer)
-    const [hash = '', amountText = '0', expiryText = '0'] = text.split(' ')
-    const amount = Number(amountText)
+    const { paymentHash: hash, amount, expiresAtMs } = terms
     const known = this.#payments.get(`${payer} ${hash}`)
     if (known !== undefined && known.state !== 'failed') {
       if (known.state === 'settled' && known.preimage !== undefined)
@@ -172,7 +180,7 @@ export class Bank {
       this.#see({ t: 'refused', hash, payer }, nowMs)
       answer({ tag: 'failed', code })
     }
-    if (Number(expiryText) <= nowMs) return refuse('expired')
+    if (expiresAtMs <= nowMs) return refuse('expired')
     const fee = Math.ceil((amount * account.line.feePpm) / 1e6)
     if (account.balance < amount + fee) return refuse('insufficient-balance')
     if (account.open >= account.line.slots) return refuse('payment-failed')

@@ -4,12 +4,12 @@ import type { Sale } from '../../web/core/exchange/desk-state.ts'
 import type { Quote, SignedQuote } from '../../web/core/exchange/quote.ts'
 import { msat } from '../../web/core/money/msat.ts'
 import { pieceBytes } from '../../web/core/swarm/merkle.ts'
-import { readInvoice } from './buyer.ts'
 import { wait, type Job } from './clock.ts'
+import { readInvoice, writeInvoice } from './invoice.ts'
 import type { Side } from './net.ts'
 import type { Node, Part } from './node.ts'
-import type { Frame } from './ports.ts'
-import { SellerPart } from './seller.ts'
+import type { Frame, FrameOf, Sealed } from './ports.ts'
+import { Conduct } from './seller-conduct.ts'
 
 export const vices = [
   'wrong bytes',
@@ -36,84 +36,81 @@ const refusals = ['missing', 'closed', 'busy', 'unpaid', 'barred'] as const
 /** Windows that a turncoat sells honestly before it turns. */
 const HONEST_FIRST = 3
 
-export class HostileSeller extends SellerPart {
-  readonly vice: Vice
+export class HostileConduct extends Conduct {
+  readonly #vice: Vice
   #sold = 0
   #last: SignedQuote | undefined
 
-  constructor(vice: Vice, ...args: ConstructorParameters<typeof SellerPart>) {
-    super(...args)
-    this.vice = vice
+  constructor(node: Node, vice: Vice) {
+    super(node)
+    this.#vice = vice
   }
 
   get #cheats(): boolean {
-    return this.vice === 'wrong bytes' || (this.vice === 'turncoat' && this.#sold > HONEST_FIRST)
+    return this.#vice === 'wrong bytes' || (this.#vice === 'turncoat' && this.#sold > HONEST_FIRST)
+  }
+  #spoilt(sale: Sale): Bytes[] {
+    return sale.pieces.map((piece) => this.node.things.ports.spoilt(piece))
   }
 
-  override message(side: Side, frame: Frame): void {
-    if (this.vice === 'silent' && frame.t === 'request') return
-    if (this.vice === 'refuses' && frame.t === 'request')
-      return this.node.send(side, { t: 'refuse', id: frame.id, code: this.node.random.pick(refusals) })
-    super.message(side, frame)
+  override hears(side: Side, request: FrameOf<'request'>): boolean {
+    if (this.#vice === 'refuses')
+      this.node.send(side, { t: 'refuse', id: request.id, code: this.node.random.pick(refusals) })
+    return this.#vice !== 'refuses' && this.#vice !== 'silent'
   }
-  protected override *pause(): Job {
-    if (this.vice === 'drips')
-      yield* wait<undefined>((resume) => this.node.things.clock.after(DRIP_MS, () => resume(undefined)))
+  override plain(piece: number): Bytes | undefined {
+    return this.#cheats ? this.node.things.ports.spoilt(piece) : super.plain(piece)
   }
-  protected override *quote(...of: Parameters<SellerPart['quote']>): Job {
-    if (this.vice !== 'no quote') yield* super.quote(...of)
-  }
-  protected override give(side: Side, quote: Sha256Hex, secret: Bytes): void {
-    if (this.vice === 'settles and goes') this.node.port.cut(side, 0)
-    else super.give(side, quote, secret)
-  }
-  protected override plain(piece: number): Bytes | undefined {
+  override leaves(sale: Sale, parts: readonly Bytes[]): Bytes {
     const { ports } = this.node.things
-    return this.#cheats ? ports.spoilt(piece) : super.plain(piece)
-  }
-  protected override leaves(sale: Sale, parts: readonly Bytes[]): Bytes {
-    const { ports } = this.node.things
-    if (this.vice === 'wrong leaves') return ports.leavesOf(sale.pieces.map((piece) => ports.spoilt(piece)))
+    if (this.#vice === 'wrong leaves') return ports.leavesOf(this.#spoilt(sale))
     return super.leaves(sale, this.#cheats ? sale.pieces.map((piece) => ports.genuine(piece)) : parts)
   }
-  protected override seal(
-    secret: Bytes,
-    sale: Sale,
-    parts: readonly Bytes[],
-  ): { cipher: Bytes; cipherRoot: Sha256Hex } {
+  override seal(secret: Bytes, sale: Sale, parts: readonly Bytes[]): Sealed {
     this.#sold++
-    const sealed = super.seal(
-      this.vice === 'wrong key' ? this.node.random.bytes(secret.length) : secret,
-      sale,
-      parts,
-    )
-    if (this.vice === 'wrong root') return { ...sealed, cipherRoot: 'ab'.repeat(32) as Sha256Hex }
-    if (this.vice !== 'half') return sealed
+    const key = this.#vice === 'wrong key' ? this.node.random.bytes(secret.length) : secret
+    const sealed = super.seal(key, sale, parts)
+    if (this.#vice === 'wrong root') return { ...sealed, cipherRoot: 'ab'.repeat(32) as Sha256Hex }
+    if (this.#vice !== 'half') return sealed
     return { ...sealed, cipher: sealed.cipher.slice(0, sealed.cipher.length >> 1) }
   }
-  protected override sign(quote: Quote): SignedQuote {
+  override *pause(): Job {
+    if (this.#vice === 'drips')
+      yield* wait<undefined>((resume) => this.node.things.clock.after(DRIP_MS, () => resume(undefined)))
+  }
+  override quotes(): boolean {
+    return this.#vice !== 'no quote'
+  }
+  override sign(quote: Quote): SignedQuote {
     const signed = super.sign(this.#twisted(quote))
     const last = this.#last
     this.#last = signed
-    return this.vice === 'replay' && last !== undefined ? last : signed
+    return this.#vice === 'replay' && last !== undefined ? last : signed
   }
   #twisted(quote: Quote): Quote {
-    switch (this.vice) {
+    const { paymentHash, amount, expiry } = quote
+    switch (this.#vice) {
       case 'dearer':
-        return { ...quote, amount: msat(quote.amount * 2 + 1) }
+        return { ...quote, amount: msat(amount * 2 + 1) }
       case 'other invoice':
-        return { ...quote, invoice: `${quote.paymentHash} ${quote.amount * 3 + 1} ${quote.expiry * 1000}` }
+        return {
+          ...quote,
+          invoice: writeInvoice({ paymentHash, amount: amount * 3 + 1, expiresAtMs: expiry * 1000 }),
+        }
       case 'other hash':
         return { ...quote, paymentHash: 'cd'.repeat(32) as Sha256Hex }
       case 'expired':
-        return { ...quote, expiry: quote.expiry - 500 }
+        return { ...quote, expiry: expiry - 500 }
       default:
         return quote
     }
   }
-  protected override *release(id: Sha256Hex, hash: Sha256Hex): Job<boolean> {
-    if (this.vice === 'never settles') return false
-    return yield* super.release(id, hash)
+  override settles(): boolean {
+    return this.#vice !== 'never settles'
+  }
+  override giveKey(side: Side, quote: Sha256Hex, secret: Bytes): void {
+    if (this.#vice === 'settles and goes') this.node.port.cut(side, 0)
+    else super.giveKey(side, quote, secret)
   }
 }
 

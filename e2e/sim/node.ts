@@ -2,9 +2,8 @@
  * One party of the world: its key, its line, its disk, and the part it plays. A crash ends its life and everything that
  * was not on disk; a write that was under way may or may not have made it.
  */
-import type { Clock } from './clock.ts'
-import { Life } from './clock.ts'
-import { type Bank } from './bank.ts'
+import type { Bank, Lookup } from './bank.ts'
+import { Life, wait, type Clock, type Job, type Wait } from './clock.ts'
 import { Port, type End, type Line, type Side } from './net.ts'
 import type { Frame, Party, Ports } from './ports.ts'
 import type { Random } from './random.ts'
@@ -41,13 +40,13 @@ export class Disk {
     this.#things = things
     this.#syncMs = syncMs
   }
-  put(key: string, value: unknown): (resume: (value: undefined) => void) => void {
+  put(key: string, value: unknown): Wait<undefined> {
     return this.#write(() => this.records.set(key, value))
   }
-  delete(key: string): (resume: (value: undefined) => void) => void {
+  delete(key: string): Wait<undefined> {
     return this.#write(() => this.records.delete(key))
   }
-  keep(piece: number, bytes: Bytes): (resume: (value: undefined) => void) => void {
+  keep(piece: number, bytes: Bytes): Wait<undefined> {
     return this.#write(() => this.pieces.set(piece, bytes))
   }
   *keys(prefix: string): Generator<string> {
@@ -59,7 +58,7 @@ export class Disk {
     this.#pending.clear()
     for (const write of pending) if (random.chance(0.5)) write()
   }
-  #write(commit: () => void): (resume: (value: undefined) => void) => void {
+  #write(commit: () => void): Wait<undefined> {
     return (resume) => {
       this.#pending.add(commit)
       this.#things.clock.after(this.#syncMs, () => {
@@ -155,6 +154,11 @@ export class Node implements End {
     return (...values) => {
       if (life.alive) run(...values)
     }
+  }
+
+  /** What its wallet knows of a payment or an invoice. */
+  *lookUp(hash: string): Job<Lookup> {
+    return yield* wait<Lookup>((resume) => this.things.bank.lookUp(this.id, hash, resume))
   }
 
   has(piece: number): boolean {

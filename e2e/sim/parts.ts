@@ -3,10 +3,11 @@ import type { PartyKey } from '../../web/core/bytes.ts'
 import type { Role } from '../../web/core/exchange/message.ts'
 import { msat } from '../../web/core/money/msat.ts'
 import { BuyerPart } from './buyer.ts'
-import { HostileBuyer, HostileSeller } from './hostile.ts'
+import { HostileBuyer, HostileConduct } from './hostile.ts'
 import type { Node, Part } from './node.ts'
 import type { PlannedNode } from './plan.ts'
 import { SellerPart } from './seller.ts'
+import { Conduct } from './seller-conduct.ts'
 
 export function partsOf(
   node: Node,
@@ -29,8 +30,8 @@ export function partsOf(
   }
   if (sells !== undefined) {
     const policy = { ...sells, price: msat(sells.price), approved: keys(sells.approved) as PartyKey[] }
-    const args = [node, policy, wallet.settling === 'hold', roleOf] as const
-    parts.push(vice === undefined ? new SellerPart(...args) : new HostileSeller(vice, ...args))
+    const conduct = vice === undefined ? new Conduct(node) : new HostileConduct(node, vice)
+    parts.push(new SellerPart(node, { policy, conduct, hold: wallet.settling === 'hold', roleOf }))
   }
   if (takes !== undefined) parts.push(new HostileBuyer(node, takes))
   return parts

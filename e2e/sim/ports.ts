@@ -59,8 +59,8 @@ export type Frame =
   | Readonly<{ t: 'light offer'; offer: Offer; gift: boolean }>
   | Readonly<{ t: 'raw'; bytes: Bytes }>
 
-/** One block of a window that is not the release's. */
-export type Wrong = Readonly<{ piece: number; block: number; index: number }>
+/** The frame of this kind. */
+export type FrameOf<T extends Frame['t']> = Extract<Frame, { t: T }>
 
 export type Sealed = Readonly<{ cipher: Bytes; cipherRoot: Sha256Hex }>
 
