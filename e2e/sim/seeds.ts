@@ -30,6 +30,7 @@ export const failedWide: Failed = [
   { seed: 61503, found: 'a slow line that had two of seven pieces in six hours' },
   { seed: 70165, found: 'quotes that had lapsed when their windows were out' },
   { seed: 80607, found: 'windows larger than their line brings in time, asked for again without end' },
+  { seed: 700073, found: 'an honest seller that was left for good after three stalls' },
 ]
 
 /** The same of `--tight`. */

@@ -10,7 +10,7 @@ const PIECE = 262_144
 const ALL = Array.from({ length: 64 }, (_, piece) => piece)
 
 /** A buyer of 64 pieces that knows one seller of all of them. */
-function open(nowMs: number) {
+function open(nowMs: number, gift = false) {
   const buyer = buyers.openBuyer(
     { length: ALL.length * PIECE, pieceLength: PIECE },
     {
@@ -28,7 +28,7 @@ function open(nowMs: number) {
     peer: 'p',
     key: KEY,
     price: msat(1000),
-    gift: false,
+    gift,
     money: MONEY,
     maxWindowBytes: 1 << 24,
   }
@@ -42,11 +42,11 @@ const asksOf = (effects: readonly buyers.BuyerEffect[]) => effects.filter((effec
 test.each([
   ['dearer than asked', 1, 60_000],
   ['lapses at once', 0, 2500],
-])('a seller whose quotes cannot be paid (%s) is left after three of them', (_, more, livesMs) => {
+])('a seller whose quotes cannot be paid (%s) rests after three of them', (_, more, livesMs) => {
   let nowMs = 1
   const { buyer, asked } = open(nowMs)
   let brought = 0
-  for (let round = 0; round < 20 && buyer.keys.get(KEY)?.dropped === undefined; round++) {
+  for (let round = 0; round < 20; round++) {
     const next: typeof asked = []
     const step = (event: buyers.BuyerEvent): void =>
       void next.push(...asksOf(buyers.step(buyer, event, nowMs)))
@@ -64,9 +64,26 @@ test.each([
     step({ tag: 'tick' })
     asked.push(...next)
   }
-  expect(buyer.keys.get(KEY)?.dropped).toMatch(/cannot be paid/)
+  expect(buyer.keys.get(KEY)).toMatchObject({ strikes: 3, restUntilMs: buyer.wakeAtMs })
+  expect(buyer.wakeAtMs).toBeGreaterThan(600_000)
   expect(brought).toBeLessThan(4 * 1024 * 1024)
   expect(buyer.paid).toBe(0)
+})
+
+test('a giver whose secrets never come rests after three times', () => {
+  const { buyer, asked } = open(1, true)
+  let nowMs = 1
+  let rounds = 0
+  for (; asked.length > 0 && rounds < 20; rounds++) {
+    for (let next = asked.pop(); next !== undefined; next = asked.pop()) {
+      const free = { amount: msat(0), paymentHash: 'h', expiresAtMs: Number.POSITIVE_INFINITY }
+      asked.push(...asksOf(buyers.step(buyer, { tag: 'quoted', window: next.window, ...free }, nowMs)))
+    }
+    nowMs += 15_001
+    asked.push(...asksOf(buyers.step(buyer, { tag: 'tick' }, nowMs)))
+  }
+  expect(rounds).toBe(3)
+  expect(buyer.wakeAtMs).toBe(nowMs + 600_000)
 })
 
 test('what payments cost is kept free in the budget, once it is known', () => {

@@ -264,13 +264,7 @@ function forgetKeys(buyer: Buyer, gone: BuyerPeer): void {
     return true
   }
   const of = buyer.keys.get(gone.key)
-  if (
-    of?.windows === 0 &&
-    of.stalls === 0 &&
-    of.lateLocks === 0 &&
-    of.dropped === undefined &&
-    idle(gone.key)
-  )
+  if (of?.windows === 0 && of.strikes === 0 && of.dropped === undefined && idle(gone.key))
     buyer.keys.delete(gone.key)
   for (const [key, old] of buyer.keys) {
     if (buyer.keys.size <= MAX_KEYS) return

@@ -3,7 +3,7 @@ import { msat, windowPrice, type Money, type Msat } from '../money/msat.ts'
 import { withWallet } from './buyer-books.ts'
 import { budgetAfter, smallestMissing } from './buyer-limits.ts'
 import { usable, type Blocked } from './buyer-split.ts'
-import { wantsOf, type Buyer } from './buyer-state.ts'
+import { restUntilMs, wantsOf, type Buyer } from './buyer-state.ts'
 
 /** How long a seller that is busy is left alone at most. */
 export const BUSY_REST_MS = 1_000
@@ -40,8 +40,9 @@ export function outlook(buyer: Buyer, nowMs: number): Outlook {
       if (blocked.why === 'nobody') blocked = price
       continue
     }
-    if (peer.restUntilMs > nowMs) {
-      if (peer.restUntilMs - nowMs <= BUSY_REST_MS) busy = true
+    const untilMs = restUntilMs(buyer, peer)
+    if (untilMs > nowMs) {
+      if (untilMs - nowMs <= BUSY_REST_MS) busy = true
       continue
     }
     if (price === 0) return { tag: 'buying' }

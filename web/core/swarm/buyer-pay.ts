@@ -9,7 +9,7 @@ import { complete, timeOpening, timePayment } from './buyer-meter.ts'
 import { wentWell } from './buyer-narrow.ts'
 import { record, type Buyer, type Window, type WindowId, type WindowState } from './buyer-state.ts'
 import { BUSY_REST_MS } from './buyer-outlook.ts'
-import { ban, blame, lapses, lookUpAfter, REST_MS, restAfterLock } from './buyer-tick.ts'
+import { ban, blame, lapses, lookUpAfter, REST_MS, strike } from './buyer-tick.ts'
 
 /** Why a proven cheat is dropped. */
 export const FRAUD = 'fraud: sold a block that is not the release’s'
@@ -62,7 +62,7 @@ function notPayable(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] 
   const peer = buyer.peers.get(window.peer)
   if (peer !== undefined) peer.restUntilMs = nowMs + BUSY_REST_MS
   const effects = books.giveUp(buyer, window)
-  return [...effects, ...blame(buyer, window, 'sent quotes that cannot be paid again and again', nowMs)]
+  return [...effects, ...blame(buyer, window, nowMs)]
 }
 
 /** Pays what is held, as far as budgets, balance and payment slots go. */
@@ -152,10 +152,7 @@ export function payFailed(buyer: Buyer, event: Of<'pay-failed'>, nowMs: number):
   books.unstake(buyer, window)
   if (!window.restored) buyer.balance = msat((buyer.balance ?? 0) + window.amount)
   const debt = books.isDebt(window)
-  if (!debt && window.elsewhere) {
-    restAfterLock(buyer, window.key, nowMs)
-    return books.giveUp(buyer, window)
-  }
+  if (!debt && window.elsewhere) return [...books.giveUp(buyer, window), ...strike(buyer, window.key, nowMs)]
   if (!debt && buyer.keys.get(window.key)?.dropped !== undefined) return books.giveUp(buyer, window)
   if (event.code === 'insufficient-balance' || event.code === 'quota-exceeded') {
     // Kept until the quote lapses: the ciphertext is here, only sats are missing.
@@ -234,9 +231,8 @@ export function opened(buyer: Buyer, event: Of<'opened'>, nowMs: number): BuyerE
     return ban(buyer, window.key, FRAUD, nowMs)
   }
   books.unstake(buyer, window)
-  of.stalls = 0
   wentWell(buyer)
-  if (!window.elsewhere) of.lateLocks = 0
+  if (!window.elsewhere) of.strikes = 0
   // Only sats make a key trusted: a gift costs its giver nothing.
   if (window.amount > 0) of.settledBytes += window.bytes
   of.pieces += window.pieces.length

@@ -21,7 +21,7 @@ import { MAX_WINDOW_BYTES } from '../exchange/quote.ts'
 import { leastWorthPaying } from './buyer-fees.ts'
 import { paymentSlots, smallestMissing, stakeLimit, stakeToCome, unprovenBudget } from './buyer-limits.ts'
 import { answerMsOf, rateOf, turnMs } from './buyer-meter.ts'
-import { record, wantsOf, type Buyer, type BuyerPeer, type KeyRecord } from './buyer-state.ts'
+import { record, restUntilMs, wantsOf, type Buyer, type BuyerPeer, type KeyRecord } from './buyer-state.ts'
 
 const SMALLEST = MIB
 const LARGEST = 8 * MIB
@@ -94,8 +94,9 @@ export function marketOf(buyer: Buyer, nowMs: number): Market {
     const price = usable(buyer, peer, nowMs)
     if (typeof price !== 'number') continue
     const of = record(buyer, peer.key, nowMs)
-    const rests = peer.restUntilMs > nowMs || (price > 0 && buyer.walletRestsUntilMs > nowMs)
-    if (peer.restUntilMs > nowMs && peer.restUntilMs < buyer.wakeAtMs) buyer.wakeAtMs = peer.restUntilMs
+    const untilMs = restUntilMs(buyer, peer)
+    const rests = untilMs > nowMs || (price > 0 && buyer.walletRestsUntilMs > nowMs)
+    if (untilMs > nowMs && untilMs < buyer.wakeAtMs) buyer.wakeAtMs = untilMs
     const rate = rateOf(of)
     const moving = !rests && isMoving(buyer, peer, of, price, rate, nowMs)
     sellers.push({ peer, of, price, rate, ready: !rests, moving, behind: [] })

@@ -34,6 +34,7 @@ function trading(): { buyer: buyers.Buyer; join(peer: string, nowMs: number): vo
 
 const asked = (buyer: buyers.Buyer): number =>
   [...buyer.windows.values()].filter(({ state }) => state === 'asked').length
+const strikesOf = (buyer: buyers.Buyer): number[] => [...buyer.keys.values()].map(({ strikes }) => strikes)
 
 test('a seller that dies with several windows under way is asked again when it is back', () => {
   const { buyer, join } = trading()
@@ -55,15 +56,120 @@ test('a seller that dies with several windows under way is asked again when it i
   expect(buyer.keys.get(SELLER)?.dropped).toBeUndefined()
 })
 
-test('a seller that falls silent three times over is left for good', () => {
-  const { buyer, join } = trading()
-  for (const [i, nowMs] of [1000, 100_000, 200_000].entries()) {
-    expect(buyer.keys.get(SELLER)?.dropped).toBeUndefined()
-    join(`p${i}`, nowMs)
-    buyers.step(buyer, { tag: 'tick' }, nowMs + 20_000)
-    buyers.step(buyer, { tag: 'left', peer: `p${i}` }, nowMs + 21_000)
+const MINUTES = 60_000
+const REST_MINUTES = [10, 20, 40, 60, 60]
+
+/** A new wire of the seller, which falls silent and leaves. */
+function fallSilent({ buyer, join }: ReturnType<typeof trading>, nowMs: number): void {
+  const peer = `silent from ${nowMs}`
+  join(peer, nowMs)
+  expect(asked(buyer)).toBe(1)
+  buyers.step(buyer, { tag: 'tick' }, nowMs + 15_001)
+  expect(asked(buyer)).toBe(0)
+  buyers.step(buyer, { tag: 'left', peer }, nowMs + 15_001)
+}
+
+test('a seller that falls silent three times over rests, longer each time, until it delivers', () => {
+  const market = trading()
+  const { buyer, join } = market
+  let nowMs = 1000
+  for (const waitMs of [30_000, 30_000, 0]) {
+    fallSilent(market, nowMs)
+    nowMs += 15_001 + waitMs
   }
-  expect(buyer.keys.get(SELLER)?.dropped).toContain('stall')
+  for (const minutes of REST_MINUTES) {
+    nowMs += minutes * MINUTES
+    join('early', nowMs - 1)
+    expect(asked(buyer)).toBe(0)
+    expect(buyer.wakeAtMs).toBe(nowMs)
+    expect(buyers.outlook(buyer, nowMs - 5 * MINUTES)).toEqual({ tag: 'looking' })
+    buyers.step(buyer, { tag: 'left', peer: 'early' }, nowMs - 1)
+    fallSilent(market, nowMs)
+    nowMs += 15_001
+  }
+  nowMs += 60 * MINUTES
+  join('well again', nowMs)
+  const [id = 0] = buyer.windows.keys()
+  for (const event of [
+    { tag: 'quoted', window: id, amount: msat(250), paymentHash: 'h', expiresAtMs: nowMs + 100_000 },
+    { tag: 'settled', window: id, fees: msat(0) },
+    { tag: 'opened', window: id, cheated: false },
+  ] as const)
+    buyers.step(buyer, event, nowMs)
+  expect(asked(buyer)).toBeGreaterThan(1)
+  // All of them are one strike, of three again.
+  buyers.step(buyer, { tag: 'tick' }, nowMs + 15_001)
+  expect(asked(buyer)).toBe(0)
+  expect(strikesOf(buyer)).toEqual([1])
+})
+
+test('a seller that begins to rest keeps nothing from others: what comes in or waits to be paid is given up', () => {
+  const { buyer, join } = trading()
+  Object.assign(buyers.record(buyer, SELLER, 0), { settledBytes: MIB, strikes: 2 })
+  join('mute', 1000)
+  const [first = 0, second = 0] = buyer.windows.keys()
+  expect(second).not.toBe(0)
+  buyer.walletRestsUntilMs = Number.POSITIVE_INFINITY
+  for (const bytes of [1, 2 * MIB, 4 * MIB])
+    buyers.step(buyer, { tag: 'progress', window: first, bytes }, 1000 + bytes / MIB)
+  const quote = { amount: msat(1000), paymentHash: 'h', expiresAtMs: 100_000 }
+  buyers.step(buyer, { tag: 'quoted', window: second, ...quote }, 10_000)
+  expect(buyer.windows.get(second)?.state).toBe('held')
+  // The first lacks its quote.
+  const effects = buyers.step(buyer, { tag: 'tick' }, 16_100)
+  expect(effects).toContainEqual({ tag: 'cancel', window: second, peer: 'mute' })
+  expect(buyer.windows.size).toBe(0)
+  expect(buyer.picker.free).toBe(buyer.have.length)
+  expect(effects.filter(({ tag }) => tag === 'drop')).toEqual([])
+})
+
+test('a rest is not cut short by a payment that fails meanwhile', () => {
+  const { buyer, join } = trading()
+  join('p', 1000)
+  const [id = 0] = buyer.windows.keys()
+  const quote = { amount: msat(250), paymentHash: 'h', expiresAtMs: 2_000_000 }
+  buyers.step(buyer, { tag: 'quoted', window: id, ...quote }, 2000)
+  buyers.record(buyer, SELLER, 0).strikes = 2
+  // What ran ahead of the payment stalls.
+  buyers.step(buyer, { tag: 'tick' }, 20_000)
+  expect(asked(buyer)).toBe(0)
+  buyers.step(buyer, { tag: 'pay-failed', window: id, code: 'payment-failed' }, 21_000)
+  buyers.step(buyer, { tag: 'tick' }, 20_000 + 10 * MINUTES - 1)
+  expect(asked(buyer)).toBe(0)
+  buyers.step(buyer, { tag: 'tick' }, 20_000 + 10 * MINUTES)
+  expect(asked(buyer)).toBeGreaterThan(0)
+})
+
+/** Silent twice, then it lets a lock run out. */
+function stallThenLock(): ReturnType<typeof trading> & { id: number } {
+  const market = trading()
+  const { buyer, join } = market
+  fallSilent(market, 1000)
+  fallSilent(market, 50_000)
+  join('locks', 100_000)
+  const [id = 0] = buyer.windows.keys()
+  const quote = { amount: msat(250), paymentHash: 'h', expiresAtMs: 2_000_000 }
+  buyers.step(buyer, { tag: 'quoted', window: id, ...quote }, 100_000)
+  buyers.step(buyer, { tag: 'tick' }, 170_000)
+  buyers.step(buyer, { tag: 'left', peer: 'locks' }, 170_000)
+  return { ...market, id }
+}
+
+test('a window that settles late strikes nothing out', () => {
+  const { buyer, id } = stallThenLock()
+  buyers.step(buyer, { tag: 'settled', window: id, fees: msat(0) }, 200_000)
+  buyers.step(buyer, { tag: 'opened', window: id, cheated: false }, 200_000)
+  expect(buyer.late.includes(1)).toBe(true)
+  expect(strikesOf(buyer)).toEqual([2])
+})
+
+test('stalls and locks that came back late make one row of strikes', () => {
+  const { buyer, join, id } = stallThenLock()
+  buyers.step(buyer, { tag: 'pay-failed', window: id, code: 'payment-failed' }, 200_000)
+  join('early', 200_000 + 10 * MINUTES - 1)
+  expect(asked(buyer)).toBe(0)
+  buyers.step(buyer, { tag: 'tick' }, 200_000 + 10 * MINUTES)
+  expect(asked(buyer)).toBeGreaterThan(0)
 })
 
 test('a seller that drips is as silent as one that says nothing', () => {
@@ -89,8 +195,6 @@ function crowded(): { buyer: buyers.Buyer; peers: readonly string[] } {
   }
   return { buyer, peers }
 }
-const droppedOf = (buyer: buyers.Buyer): number =>
-  [...buyer.keys.values()].filter(({ dropped }) => dropped !== undefined).length
 
 test('sellers that fall silent together are not blamed: half as many are asked, until one has the line', () => {
   const { buyer, peers } = crowded()
@@ -99,10 +203,10 @@ test('sellers that fall silent together are not blamed: half as many are asked, 
   expect(asked(buyer)).toBe(2)
   buyers.step(buyer, { tag: 'tick' }, 33_000)
   expect(asked(buyer)).toBe(1)
-  expect([...buyer.keys.values()].map(({ stalls }) => stalls)).toEqual([0, 0, 0, 0])
+  expect(strikesOf(buyer)).toEqual([0, 0, 0, 0])
   // Alone and silent it is to blame, as ever; so is each of the others in its turn.
   for (let nowMs = 34_000; nowMs < 600_000; nowMs += 1000) buyers.step(buyer, { tag: 'tick' }, nowMs)
-  expect(droppedOf(buyer)).toBe(peers.length)
+  expect(strikesOf(buyer)).toEqual([3, 3, 3, 3])
 })
 
 test('where one was fast, those that fall silent are to blame', () => {
@@ -111,7 +215,7 @@ test('where one was fast, those that fall silent are to blame', () => {
   for (const [i, bytes] of [MIB / 16, MIB / 8, MIB / 4].entries())
     buyers.step(buyer, { tag: 'progress', window: first ?? 0, bytes }, 2000 + 100 * i)
   buyers.step(buyer, { tag: 'tick' }, 17_000)
-  expect([...buyer.keys.values()].map(({ stalls }) => stalls)).toEqual([0, 1, 1, 1])
+  expect(strikesOf(buyer)).toEqual([0, 1, 1, 1])
 })
 
 test('a wallet that refuses is left alone: the quote is held, nothing more is asked for', () => {
@@ -182,7 +286,7 @@ test('a seller that three times lets a lock run out rests, longer each time, unt
     buyers.step(buyer, { tag: 'pay-failed', window: id, code: 'payment-failed' }, nowMs)
   }
   for (const life of ['1', '2', '3']) letRunOut(life)
-  for (const restMs of [600_000, 1_200_000, 2_400_000, 3_600_000, 3_600_000]) {
+  for (const restMs of REST_MINUTES.map((minutes) => minutes * MINUTES)) {
     join('early', nowMs + restMs - 1)
     expect(asked()).toBeUndefined()
     buyers.step(buyer, { tag: 'left', peer: 'early' }, nowMs + restMs - 1)
@@ -194,7 +298,7 @@ test('a seller that three times lets a lock run out rests, longer each time, unt
   const id = pay()
   buyers.step(buyer, { tag: 'settled', window: id, fees: msat(0) }, nowMs + 1000)
   buyers.step(buyer, { tag: 'opened', window: id, cheated: false }, nowMs + 1000)
-  expect(buyer.keys.get(SELLER)).toMatchObject({ lateLocks: 0 })
+  expect(buyer.keys.get(SELLER)).toMatchObject({ strikes: 0 })
   expect(buyer.keys.get(SELLER)?.dropped).toBeUndefined()
 })
 

@@ -58,7 +58,7 @@ export type BuyerPeer = {
   refusals: number
   /** It offered nothing that a preferred seller lacks: not searched again before this time. */
   searchAtMs: number
-  /** Asks nothing of it before this time. */
+  /** Asks nothing of it before this time, nor before its key's. */
   restUntilMs: number
   /** Its offer is passed over from this time on. */
   offerUntilMs: number
@@ -86,11 +86,10 @@ export type KeyRecord = {
   heardAtMs: number
   waitsSinceMs: number
   paysSinceMs: number
-  /** How often it fell silent, or could not be paid, without delivering in between, and when it last did. */
-  stalls: number
-  stalledAtMs: number
-  /** Locks that it let run out, with none settled in time between; and until when nothing is asked of it for that. */
-  lateLocks: number
+  /** How often it fell silent, could not be paid or let a lock run out, with nothing delivered in time between; and when last. */
+  strikes: number
+  struckAtMs: number
+  /** Until when nothing is asked of it for that. */
   restUntilMs: number
   firstAtMs: number
   lastAtMs: number
@@ -275,9 +274,8 @@ export function record(buyer: Buyer, key: PartyKey, nowMs: number): KeyRecord {
       heardAtMs: 0,
       waitsSinceMs: 0,
       paysSinceMs: 0,
-      stalls: 0,
-      stalledAtMs: 0,
-      lateLocks: 0,
+      strikes: 0,
+      struckAtMs: 0,
       restUntilMs: 0,
       firstAtMs: nowMs,
       lastAtMs: nowMs,
@@ -286,6 +284,10 @@ export function record(buyer: Buyer, key: PartyKey, nowMs: number): KeyRecord {
   }
   return of
 }
+
+/** Before this time nothing is asked of the peer. */
+export const restUntilMs = (buyer: Buyer, peer: BuyerPeer): number =>
+  Math.max(peer.restUntilMs, buyer.keys.get(peer.key)?.restUntilMs ?? 0)
 
 /** Missing pieces that the peer has; and those of them that nobody fetches. */
 export const wantsOf = (buyer: Buyer, peer: BuyerPeer): number =>

@@ -8,11 +8,9 @@ import { record, type Buyer, type Window } from './buyer-state.ts'
 
 const STALL_MS = 15_000
 export const REST_MS = 30_000
-/** A key that falls silent so often and asked anew each time is left for good. A crash stalls all its windows at once. */
-const MAX_STALLS = 3
-/** After so many locks that ran out it rests. */
-const MAX_LATE_LOCKS = 3
-const LOCK_REST_MS = { first: 600_000, most: 3_600_000 }
+/** After so many strikes a key rests, twice as long after each further one. */
+const MAX_STRIKES = 3
+const KEY_REST_MS = { first: 600_000, most: 3_600_000 }
 const MAX_LOOKUP_MS = 30_000
 /** A quote that is about to lapse is not paid. */
 const EXPIRY_MARGIN_MS = 3_000
@@ -63,32 +61,33 @@ function stall(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
   const effects = books.giveUp(buyer, window)
   // Slow, and nobody ever was fast: it may be crowded, or our line as slow.
   if (!silent && !isFast(buyer)) return effects
-  return [...effects, ...blame(buyer, window, 'let its windows stall again and again', nowMs)]
+  return [...effects, ...blame(buyer, window, nowMs)]
 }
 
-/** A strike for a window that came to nothing by its seller's doing; those that were asked for before the last one count with it. */
-export function blame(buyer: Buyer, window: Window, why: string, nowMs: number): BuyerEffect[] {
-  const of = record(buyer, window.key, nowMs)
-  if (window.requestedAtMs < of.stalledAtMs) return []
-  of.stalledAtMs = nowMs
-  return ++of.stalls >= MAX_STALLS ? ban(buyer, window.key, why, nowMs) : []
+/**
+ * A strike for a window that came to nothing by its seller's doing. Those that were asked for before the last one count
+ * with it: a crash stalls all windows at once.
+ */
+export function blame(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
+  const { struckAtMs } = record(buyer, window.key, nowMs)
+  return window.requestedAtMs < struckAtMs ? [] : strike(buyer, window.key, nowMs)
 }
 
-/** A lock came back after its time. A slow wallet does that, and may be well again later: longer rests, and no end. */
-export function restAfterLock(buyer: Buyer, key: PartyKey, nowMs: number): void {
+/** Flaky lines and slow wallets are honest too, and may be well again later: longer rests, and no end. */
+export function strike(buyer: Buyer, key: PartyKey, nowMs: number): BuyerEffect[] {
   const of = record(buyer, key, nowMs)
-  const beyond = ++of.lateLocks - MAX_LATE_LOCKS
-  if (beyond < 0) return
-  of.restUntilMs = nowMs + Math.min(LOCK_REST_MS.most, LOCK_REST_MS.first * 2 ** beyond)
-  for (const peer of buyer.peers.values())
-    if (peer.key === key) peer.restUntilMs = Math.max(peer.restUntilMs, of.restUntilMs)
+  of.struckAtMs = nowMs
+  const beyond = ++of.strikes - MAX_STRIKES
+  if (beyond < 0) return []
+  of.restUntilMs = nowMs + Math.min(KEY_REST_MS.most, KEY_REST_MS.first * 2 ** beyond)
+  return books.giveUpAll(buyer, key)
 }
 
 function lapse(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
   if (lapses(window, nowMs)) return books.giveUp(buyer, window)
   if (window.amount > 0 || nowMs - window.progressAtMs <= STALL_MS) return []
   const effects = books.giveUp(buyer, window)
-  return [...effects, ...blame(buyer, window, 'gave pieces without their secret again and again', nowMs)]
+  return [...effects, ...blame(buyer, window, nowMs)]
 }
 
 /** A debt is not forgotten with its invoice. */

@@ -163,7 +163,7 @@ function joined(buyer: Buyer, event: Extract<BuyerEvent, { tag: 'joined' }>): Bu
       roomBytes: SELLER_ROOM,
       refusals: 0,
       searchAtMs: 0,
-      restUntilMs: buyer.keys.get(key)?.restUntilMs ?? 0,
+      restUntilMs: 0,
       offerUntilMs,
     }
     for (const window of buyer.windows.values())
