@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
+import { decode, encode, type BDict } from '../../web/core/exchange/bencode.ts'
 import { liveCell } from '../../web/core/live.ts'
 import { msat, priceOf } from '../../web/core/money/msat.ts'
 import { publicKey, type SecretKey } from '../../web/core/nostr/event.ts'
@@ -20,7 +21,7 @@ import { openVendor, random } from '../support/vendor-host.ts'
 import { HARDWARE, PRICE, testDir } from '../support/world.ts'
 
 const PASSPHRASE = 'four random words here'
-const BYTES = 4_000_000
+const BYTES = 24_000_000
 
 test('a seller of wrong bytes is barred on the release’s page, with what was paid for them; the device is healthy all the same', async () => {
   const dir = testDir()
@@ -33,8 +34,8 @@ test('a seller of wrong bytes is barred on the release’s page, with what was p
   })
   onTestFinished(() => host.close())
   const fundMsat = msat(1_000_000)
-  // A slow line: it is still buying when it meets the cheat.
-  const edit = (toml: string): string => toml.replace('download_limit = 0', 'download_limit = "200K"')
+  // It is still buying when it meets the cheat: the line is slow, the file larger than what it asks for ahead.
+  const edit = (toml: string): string => toml.replace('download_limit = 0', 'download_limit = "1M"')
   const grant = { vendor: host.vendor, vendorWallet: host.wallet, hardware: HARDWARE, fundMsat, edit }
   const device = await house.device('shed', grant)
   const content = randomBytes(BYTES)
@@ -62,14 +63,17 @@ test('a seller of wrong bytes is barred on the release’s page, with what was p
   const { trackerUrl, iceServers, money } = host.config
   const fetched = await fetchTorrent([house.relay.url], vendor, release.infoHash, fetch)
   if (fetched.tag !== 'ok') throw new Error(fetched.text)
-  const meta = readMetainfo(fetched.bytes, release)
+  // bittorrent-tracker pools sockets by URL, and the vendor is in this process too: the cheat has a URL of its own.
+  const { info } = decode(fetched.bytes) as { info: BDict }
+  const meta = { ...readMetainfo(fetched.bytes, release), torrent: encode({ info }) }
   const ground: Ground = {
     nowMs: Date.now,
     moneyName: money,
     async member() {
       const secret = random(32) as SecretKey
       const identity = { secret, key: publicKey(secret) }
-      const swarm = await createSwarm({ identity, role: 'distributor', iceServers, trackers: [trackerUrl] })
+      const trackers = [`${trackerUrl}?cheat`]
+      const swarm = await createSwarm({ identity, role: 'distributor', iceServers, trackers })
       onTestFinished(() => swarm.close())
       const store = memoryStore(meta, content)
       const session = trading(await swarm.join(meta, store, { vendor, floor: () => undefined }))
