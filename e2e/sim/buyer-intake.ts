@@ -113,7 +113,7 @@ export class BuyerIntake {
       root: ports.root,
       shape: ports.shape,
       pieces: work.pieces,
-      cipherRoot: ports.cipherRoot(work.cipher, work.pieces),
+      cipherRoot: ports.cipherRoot(work.cipher),
       money: buyer.money ?? 'bitcoin',
       offered: msat(Math.max(work.price, peer.gift ? 0 : peer.price)),
       cap: policy.priceCap,

@@ -1,6 +1,7 @@
 /** The fine simulator: the product's real core, every message and every payment an event. */
 import { drawPlan, tighten, widen } from './plan.ts'
-import { cheapPorts, realPorts } from './ports.ts'
+import { cheapPorts } from './ports-cheap.ts'
+import { realPorts } from './ports-real.ts'
 import { Random } from './random.ts'
 import type { Seen } from './trace.ts'
 import { World, type Outcome } from './world.ts'

@@ -4,7 +4,8 @@
  */
 import { BUYER_DEFAULTS } from '../../web/core/swarm/buyer-policy.ts'
 import { CAP, type Plan, type PlannedNode } from './plan.ts'
-import { cheapPorts, realPorts } from './ports.ts'
+import { cheapPorts } from './ports-cheap.ts'
+import { realPorts } from './ports-real.ts'
 import { Random } from './random.ts'
 import type { Seen } from './trace.ts'
 import { World, type Outcome } from './world.ts'
