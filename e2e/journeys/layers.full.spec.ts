@@ -5,16 +5,14 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import type { Page } from 'playwright'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { fromHex, sha256Hex } from '../../web/core/bytes.ts'
 import { msat } from '../../web/core/money/msat.ts'
-import { openPlayAccount } from '../../web/edge/release/api.ts'
-import { connectNwc } from '../../web/edge/wallet/nwc.ts'
 import type { PayResult, Wallet } from '../../web/edge/wallet/wallet.ts'
-import { openHouse, type House } from '../support/house.ts'
+import type { House } from '../support/house.ts'
 import { openBrowser } from '../support/tabs.ts'
+import { holdWallet, openHouseWithShop } from '../support/wallet-house.ts'
 import { balanceIs, connectWallet, cutAllowance, openPlayWallet } from '../support/wallet-pages.ts'
-import { testDir } from '../support/world.ts'
 
 const UNKNOWN_WITHIN_MS = 120_000
 const TAKE_OVER_MS = 2_000
@@ -32,20 +30,14 @@ const GRANT = 5_000
 
 /** A owns a wallet and gives B 1,000 of it, B gives C 800, and C gives whoever has `connection` 600. */
 async function threeLayers() {
-  const dir = testDir()
-  const house = await openHouse({ dir, port: 0, grantSats: GRANT, accounts: 100 })
-  onTestFinished(() => house.stop())
-  const base = house.relay.url
-  const shop = await connectNwc((await openPlayAccount(base, { name: 'shop' })).connection)
-  onTestFinished(() => shop.close())
+  const { dir, house, base, shop } = await openHouseWithShop(GRANT)
   const before = await shop.balance()
   const [a, b, c] = [await openBrowser('a', dir), await openBrowser('b', dir), await openBrowser('c', dir)]
   await openPlayWallet(a.page, base)
   await connectWallet(b.page, base, await cutAllowance(a.page, 'For B', 1_000))
   await connectWallet(c.page, base, await cutAllowance(b.page, 'For C', 800))
   const connection = await cutAllowance(c.page, 'For a device', 600)
-  const holder = await connectNwc(connection)
-  onTestFinished(() => holder.close())
+  const holder = await holdWallet(connection)
   const terms = (amount: number) => ({ amount: sats(amount), description: 'a window', expirySeconds: 600 })
   const invoice = async (amount: number): Promise<string> => (await shop.makeInvoice(terms(amount))).bolt11
   return { dir, house, base, shop, before, a, b, c, connection, holder, terms, invoice }

@@ -4,18 +4,16 @@
  */
 import path from 'node:path'
 import type { Page } from 'playwright'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { msat } from '../../web/core/money/msat.ts'
-import { openPlayAccount } from '../../web/edge/release/api.ts'
-import { connectNwc } from '../../web/edge/wallet/nwc.ts'
 import type { Wallet } from '../../web/edge/wallet/wallet.ts'
 import { ONE_LOOK, violations } from '../support/axe.ts'
 import { cameraFlags, drawCode, readCode } from '../support/camera.ts'
-import { openHouse } from '../support/house.ts'
 import { ADDRESS, serveAddress } from '../support/lightning-address.ts'
 import { becomeVendor } from '../support/pages.ts'
 import { picture } from '../support/pictures.ts'
 import { openBrowser } from '../support/tabs.ts'
+import { holdWallet, openHouseWithShop } from '../support/wallet-house.ts'
 import {
   balanceIs,
   connectWallet,
@@ -24,21 +22,12 @@ import {
   openPlayWallet,
   send,
 } from '../support/wallet-pages.ts'
-import { testDir } from '../support/world.ts'
 
 const GRANT = 1_000
 
 const sats = (amount: number) => msat(amount * 1000)
 
-async function scene() {
-  const dir = testDir()
-  const house = await openHouse({ dir, port: 0, grantSats: GRANT, accounts: 100 })
-  onTestFinished(() => house.stop())
-  const base = house.relay.url
-  const shop = await connectNwc((await openPlayAccount(base, { name: 'shop' })).connection)
-  onTestFinished(() => shop.close())
-  return { dir, house, base, shop }
-}
+const scene = () => openHouseWithShop(GRANT)
 
 const invoiceOf = async (wallet: Wallet, amount: number): Promise<string> =>
   (await wallet.makeInvoice({ amount: sats(amount), description: 'tea', expirySeconds: 600 })).bolt11
@@ -77,8 +66,7 @@ test('what the Seed page and the Releases page opened for themselves are wallets
   await seed.locator('p.balance').filter({ hasText: '1,040' }).waitFor()
 
   // A source of allowances like any other; nobody runs it twice.
-  const holder = await connectNwc(await cutAllowance(page, 'From earnings', 100))
-  onTestFinished(() => holder.close())
+  const holder = await holdWallet(await cutAllowance(page, 'From earnings', 100))
   expect(await holder.pay(await invoiceOf(shop, 60))).toMatchObject({ tag: 'paid' })
   await balanceIs(page, '980.000')
   await send(page, await invoiceOf(shop, 30))

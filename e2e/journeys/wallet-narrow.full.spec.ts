@@ -1,26 +1,18 @@
 /** Wallet and shop where there is least room: large sums, long names, and every dialog at 320 px. */
 import type { Page } from 'playwright'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { msat } from '../../web/core/money/msat.ts'
-import { openPlayAccount } from '../../web/edge/release/api.ts'
-import { connectNwc } from '../../web/edge/wallet/nwc.ts'
 import { sideways } from '../support/axe.ts'
-import { openHouse } from '../support/house.ts'
 import { openBrowser } from '../support/tabs.ts'
+import { holdWallet, openHouseWithShop } from '../support/wallet-house.ts'
 import { cutAllowance, openPlayWallet } from '../support/wallet-pages.ts'
-import { testDir } from '../support/world.ts'
 
 const GRANT = 21_000_000
 const LONG = 'Kitchen display of the house by the lake, second floor'
 const ONE_WORD = 'firmware-with-a-very-long-name-2.4.1-and-more-of-it-without-any-space'
 
 test('large sums and long names fit into 320 px, on the pages and in every dialog', async () => {
-  const dir = testDir()
-  const house = await openHouse({ dir, port: 0, grantSats: GRANT, accounts: 100 })
-  onTestFinished(() => house.stop())
-  const base = house.relay.url
-  const shop = await connectNwc((await openPlayAccount(base, { name: 'shop' })).connection)
-  onTestFinished(() => shop.close())
+  const { dir, base, shop } = await openHouseWithShop(GRANT)
   const invoice = async (amount: number): Promise<string> =>
     (await shop.makeInvoice({ amount: msat(amount), description: ONE_WORD, expirySeconds: 600 })).bolt11
   const { page } = await openBrowser('owner', dir)
@@ -37,8 +29,7 @@ test('large sums and long names fit into 320 px, on the pages and in every dialo
   await page.getByRole('button', { name: 'Connect a wallet' }).click()
   await look('connect')
   await openPlayWallet(page, base)
-  const holder = await connectNwc(await cutAllowance(page, LONG, 1_234_567))
-  onTestFinished(() => holder.close())
+  const holder = await holdWallet(await cutAllowance(page, LONG, 1_234_567))
   expect(await holder.pay(await invoice(123_456_789))).toMatchObject({ tag: 'paid' })
   await page.getByRole('button', { name: `More for ${LONG}` }).click()
   await page.getByText(/^123,45\d spent/).waitFor()

@@ -12,20 +12,18 @@ import { encodeInvoice, peekInvoice } from '../../web/core/money/bolt11.ts'
 import { msat, type Money } from '../../web/core/money/msat.ts'
 import type { OpenSource } from '../../web/edge/allowance/api.ts'
 import { openKeeper } from '../../web/edge/allowance/keeper.ts'
-import { openPlayAccount } from '../../web/edge/release/api.ts'
 import { memoryJournal } from '../../web/edge/swarm/memory.ts'
 import { makeInvoiceResult } from '../../web/core/wallet/nip47.ts'
 import { createNwcTransport } from '../../web/edge/wallet/nwc-transport.ts'
-import { connectNwc, parseConnection } from '../../web/edge/wallet/nwc.ts'
+import { parseConnection } from '../../web/edge/wallet/nwc.ts'
 import type { Wallet } from '../../web/edge/wallet/wallet.ts'
 import { ONE_LOOK, violations } from '../support/axe.ts'
 import { cameraFlags, drawCode } from '../support/camera.ts'
-import { openHouse } from '../support/house.ts'
 import { ADDRESS, serveAddress } from '../support/lightning-address.ts'
 import { picture } from '../support/pictures.ts'
 import { openBrowser } from '../support/tabs.ts'
+import { holdWallet, openAccount, openWalletHouse } from '../support/wallet-house.ts'
 import { balanceIs, connectWallet, cutAllowance, openPlayWallet, send } from '../support/wallet-pages.ts'
-import { testDir } from '../support/world.ts'
 
 const SIMULATED: Money = 'regtest:simulated'
 const PASSPHRASE = 'four random plain words'
@@ -36,16 +34,9 @@ const ANSWER_MS = 20_000
 const sats = (amount: number) => msat(amount * 1000)
 
 async function scene() {
-  const dir = testDir()
-  const house = await openHouse({ dir, port: 0, grantSats: GRANT, accounts: 100 })
-  onTestFinished(() => house.stop())
+  const { dir, house } = await openWalletHouse(GRANT)
   const base = house.relay.url.replace('127.0.0.1', 'localhost')
-  const account = async (): Promise<{ wallet: Wallet; connection: string }> => {
-    const { connection } = await openPlayAccount(base, { name: 'somebody' })
-    const wallet = await connectNwc(connection)
-    onTestFinished(() => wallet.close())
-    return { wallet, connection }
-  }
+  const account = () => openAccount(base, 'somebody')
   return { dir, base, account, shop: (await account()).wallet }
 }
 
@@ -294,8 +285,7 @@ test('WebLN of the browser pays, as real sats; Bitcoin Connect is loaded only wh
   await balanceIs(page, '990.000')
 
   // It makes no connections, so what is cut from it lives in this browser.
-  const holder = await connectNwc(await cutAllowance(page, 'From the extension', 50))
-  onTestFinished(() => holder.close())
+  const holder = await holdWallet(await cutAllowance(page, 'From the extension', 50))
   expect(await holder.pay(await realInvoice(20))).toMatchObject({ tag: 'paid' })
   expect(await holder.pay(await realInvoice(31))).toMatchObject({ tag: 'failed', code: 'quota-exceeded' })
   expect(await shop.balance()).toBe(sats(GRANT + 30))
@@ -377,8 +367,7 @@ test('layers in one browser: a picture shows the tree, and each payment runs alo
   }
   await below('Fleet', 'Ring early', 400)
   await below('Fleet', 'Ring all', 300)
-  const holder = await connectNwc(await below('Ring early', 'pi-7f3a', 200))
-  onTestFinished(() => holder.close())
+  const holder = await holdWallet(await below('Ring early', 'pi-7f3a', 200))
   const marks = page.locator('svg circle.mark')
   const paying = holder.pay(await invoiceOf(shop, 12, 'firmware 2.4.1'))
   await marks.nth(2).waitFor({ state: 'attached' })
@@ -394,8 +383,7 @@ test('an allowance is paused, topped up and revoked; each refusal says why', asy
   const { page } = await openBrowser('owner', dir)
   await openPlayWallet(page, base)
   const connection = await cutAllowance(page, 'Kitchen', 50)
-  const holder = await connectNwc(connection)
-  onTestFinished(() => holder.close())
+  const holder = await holdWallet(connection)
   expect(await holder.pay(await invoiceOf(shop, 40))).toMatchObject({ tag: 'paid' })
   await page.getByRole('button', { name: 'More for Kitchen' }).click()
   await page.getByRole('button', { name: 'Pause' }).click()
