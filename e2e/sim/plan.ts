@@ -183,7 +183,7 @@ export function drawPlan(seed: number, devices?: number): Plan {
         memoryBytes: random.pick([64 * MIB, pieceLength * 3]),
         resells,
       },
-      sells: resells ? sellPolicy(random, friends ? [] : [], 0) : undefined,
+      sells: resells ? sellPolicy(random, [], 0) : undefined,
     })
   }
   const buyerNumbers = Array.from({ length: buyers }, (_, i) => i)

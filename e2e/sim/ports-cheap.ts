@@ -8,7 +8,7 @@ import {
   type Sha256Hex,
 } from '../../web/core/bytes.ts'
 import type { Shape } from '../../web/core/swarm/merkle.ts'
-import type { Frame, Ports } from './ports.ts'
+import { HEADER, type Frame, type Ports } from './ports.ts'
 
 /** Frames of a light world: larger than real ones, since each costs two events. Where lines are slow they are a lane's. */
 const LIGHT_FRAME = 256 * 1024
@@ -69,7 +69,7 @@ export function cheapPorts(shape: Shape, lightFrame = LIGHT_FRAME): Ports {
         const size = Math.min(lightFrame, bytes - at)
         yield {
           frame: { t: 'light data', id, at, size, bytes: at + size === bytes ? cipher : NONE },
-          size: size + 32,
+          size: size + HEADER,
         }
       }
     },
@@ -85,7 +85,7 @@ export function cheapPorts(shape: Shape, lightFrame = LIGHT_FRAME): Ports {
 function sizeOf(frame: Frame): number {
   switch (frame.t) {
     case 'light data':
-      return frame.size + 32
+      return frame.size + HEADER
     case 'light quote':
       return 1100
     case 'light offer':

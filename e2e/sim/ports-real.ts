@@ -22,7 +22,7 @@ import {
   type Shape,
 } from '../../web/core/swarm/merkle.ts'
 import { leavesProve, sortPieces } from '../../web/edge/swarm/window-proof.ts'
-import type { Frame, FrameOf, Ports } from './ports.ts'
+import { HEADER, type Frame, type FrameOf, type Ports } from './ports.ts'
 import type { Random } from './random.ts'
 
 const AUX = new Uint8Array(32)
@@ -108,7 +108,7 @@ export function realPorts(shape: Shape, random: Random): Ports {
     *data(id, cipher) {
       for (let at = 0; at < cipher.length; at += FRAME) {
         const frame: Frame = { t: 'data', id, at, bytes: cipher.slice(at, at + FRAME) }
-        yield { frame, size: frame.bytes.length + 32 }
+        yield { frame, size: frame.bytes.length + HEADER }
       }
     },
     proof(signed, secret, cipher, leaves, parts) {

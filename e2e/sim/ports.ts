@@ -21,6 +21,9 @@ export type Frame =
   | Readonly<{ t: 'light offer'; offer: Offer; gift: boolean }>
   | Readonly<{ t: 'raw'; bytes: Bytes }>
 
+/** What a frame of data has beside its data, bytes. */
+export const HEADER = 32
+
 /** The frame of this kind. */
 export type FrameOf<T extends Frame['t']> = Extract<Frame, { t: T }>
 

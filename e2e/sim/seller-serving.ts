@@ -8,6 +8,7 @@ import type { Quote } from '../../web/core/exchange/quote.ts'
 import { MONEY } from './bank.ts'
 import { wait, type Job } from './clock.ts'
 import type { Side } from './net.ts'
+import { HEADER } from './ports.ts'
 import type { SellerLine } from './seller-line.ts'
 import { isPreparing, saleKey, seeOver, type SaleRecord, type SellerParts } from './seller-parts.ts'
 
@@ -87,7 +88,7 @@ export class SellerServing {
       if (left <= NEARLY_OUT) bill ??= this.#bill(sale, secret)
       if (!(yield* wait<boolean>((resume) => node.send(side, frame, resume)))) continue
       yield* conduct.pause()
-      see({ ...sent, bytes: size - 32 }, node.nowMs)
+      see({ ...sent, bytes: size - HEADER }, node.nowMs)
     }
     if (!isPreparing(sale) || !side.open) return undefined
     return { cipherRoot, bill: bill ?? this.#bill(sale, secret) }
