@@ -102,7 +102,7 @@ export const budgetBytesLeft = (buyer: Buyer): number =>
 
 /** Bytes at a price that sats pay, in one window or more. */
 const bytesFor = (sats: number, price: Msat, least: Msat): number =>
-  sats <= 0 || sats < least ? 0 : Math.floor((sats / price) * MIB)
+  sats < least ? 0 : Math.floor((sats / price) * MIB)
 
 /**
  * Bytes that the next window may have. `firm`: money, which is used to the last piece. `soft`: room that comes
