@@ -10,6 +10,7 @@ import {
   allowance,
   cut,
   HASH,
+  holdSale,
   invoiceOf,
   openHouse,
   PREIMAGE,
@@ -252,6 +253,55 @@ test('a full disk: nothing is paid that could not be written down first', async 
   full = false
   expect(await holder.pay(await invoiceOf(shop, 6))).toMatchObject({ tag: 'paid' })
   expect(await shop.balance()).toBe(sats(6))
+})
+
+test('what passed an allowance stands in its list once at any time: while its end is written, and when it is tried again', async () => {
+  const { house, owner, shop } = await begin()
+  const journal = memoryJournal()
+  const [begun, written] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const put: typeof journal.put = async (key, ...parts) => {
+    if (key.includes('/past/')) begun.resolve()
+    if (key.includes('/past/')) await written.promise
+    await journal.put(key, ...parts)
+  }
+  const keeper = house.keeper({ mine: owner.wallet }, { journal: { ...journal, put } })
+  const [slow, other] = [await cut(keeper, MINE, 30), await cut(keeper, MINE, 30)]
+  const seen: number[] = []
+  keeper.view.subscribe(({ allowances }) => {
+    const flows = allowances.find(({ id }) => id === slow.id)?.flows ?? []
+    seen.push(flows.filter(({ paymentHash }) => paymentHash === HASH).length)
+  })
+  const holder = await house.open(slow.connection)
+  const sale = await holdSale(shop, 5)
+  const first = holder.pay(sale.bolt11)
+  await sale.locked
+  await shop.cancelHoldInvoice(HASH)
+  // Something else moves, and is shown, before it is on disk what became of the payment.
+  await begun.promise
+  await keeper.setLimit(other.id, sats(20))
+  await allowance(keeper, other.id, ({ limit }) => limit === sats(20))
+  written.resolve()
+  expect(await first).toMatchObject({ tag: 'failed' })
+  expect(await holder.pay(sale.bolt11)).toMatchObject({ tag: 'failed' })
+  expect(seen.slice(seen.indexOf(1))).toEqual(expect.not.arrayContaining([0]))
+  expect(Math.max(...seen)).toBe(1)
+})
+
+test('what a payment had locked can be spent again as soon as it has failed, though no wallet tells of that', async () => {
+  const { house, owner, shop } = await begin(30)
+  const keeper = house.keeper({ mine: owner.wallet })
+  const { id, connection } = await cut(keeper, MINE, 100)
+  const holder = await house.open(connection)
+  const sale = await holdSale(shop, 20)
+  const locked = holder.pay(sale.bolt11)
+  await sale.locked
+  expect(await holder.pay(await invoiceOf(shop, 1))).toMatchObject({ tag: 'paid' })
+  await until(keeper.view, ({ sources }) => sources[0]?.left === sats(9))
+  await shop.cancelHoldInvoice(HASH)
+  expect(await locked).toMatchObject({ tag: 'failed' })
+  expect(await allowance(keeper, id, ({ available }) => available === sats(29))).toMatchObject({
+    reserved: 0,
+  })
 })
 
 test('with a vault no secret lies in the clear; while it is locked, the allowance says so and comes back', async () => {

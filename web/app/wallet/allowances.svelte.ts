@@ -31,7 +31,10 @@ class Allowances {
   }
 
   #show(view: KeeperView): void {
+    const before = new Map(this.view?.sources.map(({ id, left }) => [id, left]))
     this.view = view
+    // The tab that runs the allowances hears of what came back; no wallet tells it.
+    for (const { id, left } of view.sources) if (before.get(id) !== left) wallets.balanceMoved(id)
     wallets.allowances = new Map(view.allowances.map(({ client, name }) => [client, name]))
     if (view.role !== 'starting')
       rememberRunning(view.allowances.some(({ home, state }) => home === 'here' && state !== 'revoked'))

@@ -88,6 +88,9 @@ class Wallets {
   refresh(id: string): void {
     this.#opened.get(id)?.watch.refresh()
   }
+  balanceMoved(id: string): void {
+    this.#opened.get(id)?.watch.balanceMoved()
+  }
 
   /** Called by every page that needs wallets; the first call opens the vault. */
   begin(): Promise<void> {

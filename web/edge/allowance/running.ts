@@ -214,6 +214,9 @@ export class Running {
     const before = this.#state
     const { state, effects } = step(before, event, this.nowMs)
     this.#state = state
+    const ended = effects.flatMap((effect) => (effect.tag === 'archive' ? [effect.payment] : []))
+    // What is no longer open stands here while it is written, so that nobody who looks misses it.
+    for (const payment of ended) this.#keepPast(payment)
     try {
       for (const effect of effects) await this.#perform(effect)
       this.trouble = undefined
@@ -228,16 +231,18 @@ export class Running {
     }
   }
 
+  #keepPast(payment: Payment): void {
+    this.past.delete(payment.paymentHash) // the latest stands last
+    this.past.set(payment.paymentHash, payment)
+  }
+
   async #perform(effect: AllowanceEffect): Promise<void> {
     const { records } = this.#deps
     switch (effect.tag) {
       case 'save':
         return records.save(this.meta, this.#state)
       case 'archive':
-        await records.archive(this.meta.id, effect.payment)
-        this.past.delete(effect.payment.paymentHash) // the latest stands last
-        this.past.set(effect.payment.paymentHash, effect.payment)
-        return
+        return records.archive(this.meta.id, effect.payment)
       case 'pay':
         return void this.#askSource(effect.payment)
       case 'look-up':
@@ -275,6 +280,8 @@ export class Running {
     }))
     const waiting = this.#state.open.get(paymentHash)?.requests ?? []
     await this.#quietly(this.tell(event))
+    // Wallets tell what was paid, not what came back.
+    if (event.tag === 'source-refused') this.#source?.refresh()
     if (event.tag === 'source-silent')
       for (const front of [...this.fronts]) for (const request of waiting) front.unknown(request, event.why)
   }

@@ -126,8 +126,10 @@ const latencyOf = (sourceMs: number | undefined, holderMs: number | undefined): 
 
 function flowsOf({ state, past, incoming }: Running): Flow[] {
   const open = [...state.open.values()].toReversed().map(outgoing)
+  // What is tried again is on its way, whatever became of it before.
+  const ended = [...past.values()].filter(({ paymentHash }) => !state.open.has(paymentHash))
   const done = [
-    ...[...past.values()].slice(-MAX_FLOWS).map(outgoing),
+    ...ended.slice(-MAX_FLOWS).map(outgoing),
     ...incoming.all
       .flatMap((invoice) => (invoice.state === 'settled' ? [settledIn(invoice)] : []))
       .slice(-MAX_FLOWS),

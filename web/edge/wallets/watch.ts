@@ -22,6 +22,8 @@ export interface WalletWatch {
   readonly view: Live<WatchedWallet>
   /** Asks again now: after a payment from here. */
   refresh(): void
+  /** Asks for the balance alone: something moved that the wallet does not tell. */
+  balanceMoved(): void
   stop(): void
 }
 
@@ -126,6 +128,7 @@ export function watchWallet(wallet: Wallet, nowMs: () => number = Date.now): Wal
   return {
     view,
     refresh: again,
+    balanceMoved: () => plan(0),
     stop() {
       stopped = true
       clearTimeout(timer)
