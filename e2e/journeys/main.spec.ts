@@ -65,6 +65,11 @@ test('a dropped file becomes a paid, verified, installed patch; everybody reload
   const opened = performance.now()
   await becomeVendor(vendor.page, house, 'Acme')
   await addDevice(vendor.page, house, pi, 500)
+  // Two that cannot be shipped, of one name: each is told, and the page goes on.
+  const empty = { name: 'empty.bin', mimeType: '', buffer: Buffer.alloc(0) }
+  await vendor.page.goto(`${house.relay.url}/vendor`)
+  await vendor.page.getByTestId('file-input').setInputFiles([empty, empty])
+  await vendor.page.getByText('empty.bin is empty').nth(1).waitFor()
   await publish(vendor.page, house, file, { product: 'firmware', version: '1.0.0', hardware: HARDWARE })
   const releasedS = seconds(opened)
   console.log(`a release is out ${releasedS.toFixed(1)} s after opening the page`)

@@ -102,7 +102,7 @@ test('an invoice for another amount, other money or too late is not paid', () =>
   expect(check(invoice(5_000), now + 61_000)).toMatchObject({ ok: false })
 })
 
-test('a list is refused when a good costs nothing, is too large or there are too many', () => {
+test('a list is refused when a good costs nothing, is too large, stands there twice, or there are too many', () => {
   const listing = (goods: readonly unknown[]): unknown => ({
     v: 1,
     name: 'Tea',
@@ -120,5 +120,8 @@ test('a list is refused when a good costs nothing, is too large or there are too
     { ...one, kind: 'service' },
   ])
     expect(v.is(listingSchema, listing([bad]))).toBe(false)
-  expect(v.is(listingSchema, listing(Array.from({ length: 41 }, () => one)))).toBe(false)
+  const goods = Array.from({ length: 41 }, (_, i) => ({ ...one, id: i.toString(16).padStart(16, '0') }))
+  expect(v.is(listingSchema, listing(goods.slice(1)))).toBe(true)
+  expect(v.is(listingSchema, listing(goods))).toBe(false)
+  expect(v.is(listingSchema, listing([one, one]))).toBe(false)
 })

@@ -55,7 +55,11 @@ export const listingSchema = v.object({
   name: text(100),
   money: v.custom<Money>((x) => typeof x === 'string' && parseMoney(x) !== undefined),
   open: v.boolean(),
-  goods: v.pipe(v.array(goodSchema), v.maxLength(MAX_GOODS)),
+  goods: v.pipe(
+    v.array(goodSchema),
+    v.maxLength(MAX_GOODS),
+    v.check((goods) => new Set(goods.map(({ id }) => id)).size === goods.length, 'each good once'),
+  ),
 })
 export type Listing = Readonly<v.InferOutput<typeof listingSchema>>
 

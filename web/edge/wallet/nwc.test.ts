@@ -178,6 +178,24 @@ describe('paying, when answers fail', () => {
   })
 })
 
+test('a payment made while the history is read moves it by one: nothing is told twice', async () => {
+  const hash = (n: number): string => n.toString(16).padStart(64, '0')
+  const all = Array.from({ length: 80 }, (_, n) => ({
+    ...settled,
+    payment_hash: hash(80 - n),
+    preimage: undefined,
+  }))
+  const { wallet } = await connect((_method, { offset }) => {
+    const transactions = all.slice(Number(offset), Number(offset) + 50)
+    all.unshift({ ...settled, payment_hash: hash(all.length + 1), preimage: undefined })
+    return { result: { transactions } }
+  })
+  const history = await wallet.history({ limit: 70, offset: 0 })
+  expect(history.map(({ paymentHash }) => paymentHash)).toEqual(
+    Array.from({ length: 70 }, (_, n) => hash(80 - n)),
+  )
+})
+
 describe('the connection', () => {
   test('a typo is refused with words and without the secret', async () => {
     const broken = uri.slice(0, -1)

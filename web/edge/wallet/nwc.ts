@@ -292,19 +292,25 @@ export function walletOver(
     },
     lookUp,
     async history({ limit, offset, fromMs, untilMs }) {
-      const found: Transaction[] = []
-      for (let page = 0; page < MAX_HISTORY_PAGES && found.length < limit; page++) {
+      const found = new Map<string, Transaction>()
+      let told = 0
+      for (let page = 0; page < MAX_HISTORY_PAGES && found.size < limit; page++) {
         const params = {
-          limit: Math.min(limit - found.length, MAX_LIST),
-          offset: offset + found.length,
+          limit: Math.min(limit - found.size, MAX_LIST),
+          offset: offset + told,
           ...(fromMs !== undefined && { from: Math.floor(fromMs / 1000) }),
           ...(untilMs !== undefined && { until: Math.floor(untilMs / 1000) }),
         }
         const { transactions } = await ask('list_transactions', params, nip47.listResult)
         if (transactions.length === 0) break
-        found.push(...transactions.map(toTransaction))
+        told += transactions.length
+        // What is paid between two pages moves all others back: the next page begins with the end of this one.
+        for (const one of transactions.map(toTransaction)) {
+          const id = `${one.direction} ${one.paymentHash} ${one.createdAtMs}`
+          if (!found.has(id)) found.set(id, one)
+        }
       }
-      return found.slice(0, limit)
+      return [...found.values()].slice(0, limit)
     },
     async createConnection(request: ConnectionRequest) {
       const wanted = new Set<string>(LOOKING)
