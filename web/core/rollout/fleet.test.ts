@@ -1,12 +1,20 @@
 import fc from 'fast-check'
 import { base64 } from '@scure/base'
+import * as v from 'valibot'
 import { expect, test } from 'vitest'
 import type { PartyKey, Sha256Hex } from '../bytes.ts'
 import { msat } from '../money/msat.ts'
 import type { Release } from '../release/target.ts'
 import { testEntry } from '../release/test-repository.ts'
 import { fleetView, type FleetInput, type HeardReport, type KnownRelease } from './fleet.ts'
-import { deviceStates, type Progress, type Report, type SellerSum } from './messages.ts'
+import {
+  deviceStates,
+  progressSchema,
+  windowRowSchema,
+  type Progress,
+  type Report,
+  type SellerSum,
+} from './messages.ts'
 import { emptyRoster, enrol, revoke } from './roster.ts'
 
 const release = (version: string): Release => {
@@ -172,6 +180,46 @@ test('late payments are added to the report that they belong to', () => {
   const view = fleetView(input({ reports: [report(key(1), accepted)], addenda: [late] }))
   expect(view.releases[0]).toMatchObject({ paidMsat: 507, feesMsat: 6, receipts: 5, receiptsChecked: 5 })
   expect(view.releases[0]!.sellers).toMatchObject([{ paidMsat: 300 }, { seller: key(9), paidMsat: 207 }])
+})
+
+test('absurd sums, a seller named twice and bits of no piece do not stop the view, of enrolled devices or strangers', () => {
+  const most = msat(Number.MAX_SAFE_INTEGER)
+  const resold = { earnedMsat: most, pieces: 1, bytes: 1 }
+  const [now, second] = [buying(0).release!, release('2.0').path]
+  const absurd = progress('buying', {
+    release: {
+      ...now,
+      have: base64.encode(new Uint8Array([255, 255])),
+      paidMsat: most,
+      feesMsat: most,
+      sellers: [seller(8, most), seller(8, most)],
+      resold,
+    },
+    resoldBefore: [{ path: second, ...resold }],
+  })
+  const view = fleetView(
+    input({
+      releases: [known('1.0', 1), known('2.0', 2)],
+      progress: new Map([1, 2, 4].map((n) => [key(n), absurd])),
+    }),
+  )
+  const one = view.releases[1]!
+  expect(one).toMatchObject({ paidMsat: most, feesMsat: most, resold: { earnedMsat: most } })
+  expect(one.sellers).toMatchObject([{ seller: key(8), paidMsat: most }])
+  expect(one.edges.map((edge) => edge.device)).toEqual([key(1), key(2)])
+  expect(one.devices[0]).toMatchObject({ havePieces: 10, pieces: 10 })
+  expect(view.unenrolled[0]).toMatchObject({ key: key(4), resold: { earnedMsat: most } })
+})
+
+test('a time that no date can hold is no message', () => {
+  const at = (ms: number) => v.is(progressSchema, { ...buying(1), at: ms })
+  expect([at(8.64e15), at(8.64e15 + 1)]).toEqual([true, false])
+  const windowAt = (doneAt: number) =>
+    v.is(windowRowSchema, {
+      ...{ seller: key(8), paymentHash: 'ab'.repeat(32), pieces: [0], bytes: 1, amountMsat: 1, feesMsat: 0 },
+      ...{ requestedAt: 1, paidAt: 1, doneAt, late: false },
+    })
+  expect([windowAt(8.64e15), windowAt(8.64e15 + 1)]).toEqual([true, false])
 })
 
 test('a device that runs the version is healthy although its report is gone; an older release waits', () => {

@@ -4,9 +4,9 @@
  */
 import { base64 } from '@scure/base'
 import type { PartyKey, VendorId } from '../bytes.ts'
-import { msat, sum, type Msat } from '../money/msat.ts'
+import { msat, type Msat } from '../money/msat.ts'
 import type { Release } from '../release/target.ts'
-import { mergeSellers, sumResold, withLate } from './fleet-sums.ts'
+import { mergeSellers, sumResold, sumTold, withLate } from './fleet-sums.ts'
 import { deviceCode } from './join.ts'
 import { deviceStates } from './messages.ts'
 import type {
@@ -281,10 +281,10 @@ function deviceRelease(
     ...(now && !told ? waitOf(progress) : {}),
     ...(told?.report.reason === undefined ? {} : { reason: told.report.reason }),
     pieces,
-    havePieces: whole ? pieces : have ? countBits(have) : 0,
+    havePieces: whole ? pieces : have ? Math.min(pieces, countBits(have)) : 0,
     ...(have ? { have } : {}),
-    paidMsat: sum([sums?.paidMsat ?? msat(0), ...late.map((l) => l.paidMsat)]),
-    feesMsat: sum([sums?.feesMsat ?? msat(0), ...late.map((l) => l.feesMsat)]),
+    paidMsat: sumTold([sums?.paidMsat ?? msat(0), ...late.map((l) => l.paidMsat)]),
+    feesMsat: sumTold([sums?.feesMsat ?? msat(0), ...late.map((l) => l.feesMsat)]),
     receipts: (sums?.receipts ?? 0) + late.length,
     receiptsChecked: told?.verdict.tag === 'accepted' ? told.verdict.receipts + late.length : 0,
     sellers: withLate(sums?.sellers ?? [], late),
@@ -384,8 +384,8 @@ function releaseView(
       })),
     ),
     sellers: mergeSellers(devices.flatMap((one) => one.sellers)),
-    paidMsat: sum(devices.map((one) => one.paidMsat)),
-    feesMsat: sum(devices.map((one) => one.feesMsat)),
+    paidMsat: sumTold(devices.map((one) => one.paidMsat)),
+    feesMsat: sumTold(devices.map((one) => one.feesMsat)),
     ...(resold ? { resold } : {}),
     receipts: total((one) => one.receipts),
     receiptsChecked: total((one) => one.receiptsChecked),

@@ -4,6 +4,9 @@ import { infoHashSchema, msatSchema, partyKeySchema, sha256HexSchema } from '../
 
 const text = (max: number) => v.pipe(v.string(), v.maxLength(max))
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+/** What a `Date` can hold: beyond it a page cannot show it. */
+const MAX_TIME_MS = 8.64e15
+const time = v.pipe(count, v.maxValue(MAX_TIME_MS))
 
 export const deviceStates = [
   'announced',
@@ -26,9 +29,9 @@ export const windowRowSchema = v.object({
   amountMsat: msatSchema,
   feesMsat: msatSchema,
   /** Unix ms of asking, of paying, of having it. */
-  requestedAt: count,
-  paidAt: count,
-  doneAt: count,
+  requestedAt: time,
+  paidAt: time,
+  doneAt: time,
   /** Settled after the device had bought the pieces elsewhere. */
   late: v.boolean(),
 })
@@ -57,8 +60,8 @@ export const refusedSchema = v.object({
   from: text(120),
   text: text(300),
   count,
-  firstAt: count,
-  lastAt: count,
+  firstAt: time,
+  lastAt: time,
 })
 export type Refused = v.InferOutput<typeof refusedSchema>
 
@@ -76,7 +79,7 @@ export const progressSchema = v.object({
   hardware: text(64),
   /** Rises by one with each event of this device, so that an old one is recognised. */
   seq: count,
-  at: count,
+  at: time,
   state: v.picklist(deviceStates),
   /** Why it waits or failed, in words for a person. */
   reason: v.optional(text(500)),
@@ -97,7 +100,7 @@ export const progressSchema = v.object({
       pieces: count,
       /** Bitfield of verified pieces, base64. */
       have: text(24_000),
-      startedAt: count,
+      startedAt: time,
       paidMsat: msatSchema,
       feesMsat: msatSchema,
       receipts: count,
@@ -125,10 +128,10 @@ export const reportSchema = v.object({
   targetsVersion: count,
   outcome: v.picklist(['healthy', 'rolled back', 'failed']),
   reason: v.optional(text(2000)),
-  announcedAt: count,
-  startedAt: count,
-  verifiedAt: count,
-  finishedAt: count,
+  announcedAt: time,
+  startedAt: time,
+  verifiedAt: time,
+  finishedAt: time,
   paidMsat: msatSchema,
   feesMsat: msatSchema,
   sellers: v.pipe(v.array(sellerSumSchema), v.maxLength(1000)),
