@@ -29,6 +29,11 @@ test('enrolled, revoked, enrolled again', () => {
   expect(isEnrolled(one, key(2))).toBe(false)
 })
 
+test('enrolled again on a machine whose clock is behind: a tab that only heard of the revocation does not undo it', () => {
+  const gone = revoke(enrol(emptyRoster, member(1, 10)), key(1), 500)
+  expect(isEnrolled(mergeRosters(enrol(gone, member(1, 30)), gone), key(1))).toBe(true)
+})
+
 test('two tabs that edited apart agree, in whatever order they hear of each other', () => {
   const edit = fc.tuple(
     fc.constantFrom('enrol', 'revoke', 'describe'),

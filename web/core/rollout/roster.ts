@@ -18,8 +18,11 @@ export function enrol(
   roster: Roster,
   member: Pick<Member, 'key' | 'name' | 'hardware' | 'enrolledAt'>,
 ): Roster {
-  const { key, name, hardware, enrolledAt } = member
-  return sorted([...roster.devices.filter((one) => one.key !== key), { key, name, hardware, enrolledAt }])
+  const { key, name, hardware } = member
+  const before = roster.devices.find((one) => one.key === key)
+  // Later than the revocation that it ends, whatever this machine's clock says.
+  const enrolledAt = Math.max(member.enrolledAt, before ? lastWord(before) + 1 : 0)
+  return sorted([...roster.devices.filter((one) => one !== before), { key, name, hardware, enrolledAt }])
 }
 
 export const MAX_NAME_CHARS = 80
