@@ -1,6 +1,7 @@
 /** A fleet and its vendor over a real relay: joining, allowances, reports and their receipts. */
 import { expect, test } from 'vitest'
 import { sha256Hex, toHex, type PartyKey, type Sha256Hex } from '../web/core/bytes.ts'
+import { encodeInvoice } from '../web/core/money/bolt11.ts'
 import { msat, type Money } from '../web/core/money/msat.ts'
 import { publicKey, type SecretKey } from '../web/core/nostr/event.ts'
 import { JOIN_ACCEPT, JOIN_REQUEST, REPORT, REPORT_ADDENDUM } from '../web/core/nostr/kinds.ts'
@@ -17,6 +18,20 @@ import { putBlob } from '../web/edge/release/api.ts'
 import type { Vendor } from '../web/edge/vendor/api.ts'
 import { WalletError, type Wallet } from '../web/edge/wallet/wallet.ts'
 import { admitted, artifact, baseProgress, device, fakeWallet, random, tab, until } from './vendor-fixture.ts'
+
+const invoiceOver = (amountMsat: number | undefined): string =>
+  encodeInvoice(
+    {
+      prefix: 'lnbcrt',
+      ...(amountMsat === undefined ? {} : { amount: msat(amountMsat) }),
+      paymentHash: sha256Hex(random(32)),
+      paymentSecret: toHex(random(32)),
+      description: 'more',
+      createdAtMs: Date.now(),
+      expirySeconds: 600,
+    },
+    random(32),
+  )
 
 test('a device joins with a code, is funded, and enrolled in every tab', async () => {
   const { url, keys, id, vendor, pool } = await admitted()
@@ -59,9 +74,17 @@ test('a device joins with a code, is funded, and enrolled in every tab', async (
   expect(asking.map((one) => one.device)).toEqual([third.key])
   await vendor.decline(asking[0]!.id)
 
-  await shed.progress({ ...baseProgress, needMsat: msat(5000), fundInvoice: 'lnbcrt1x' })
-  await until(vendor.fleet, (fleet) => fleet.devices[0]?.fundInvoice === 'lnbcrt1x')
-  expect(await vendor.fund(shed.key, fakeWallet([]))).toMatchObject({ tag: 'paid' })
+  const asks = async (seq: number, amountMsat: number | undefined) => {
+    const fundInvoice = invoiceOver(amountMsat)
+    await shed.progress({ ...baseProgress, seq, at: seq, needMsat: msat(5000), fundInvoice })
+    await until(vendor.fleet, (fleet) => fleet.devices[0]?.fundInvoice === fundInvoice)
+    return vendor.fund(shed.key, fakeWallet([]))
+  }
+  // It shows that it needs 5 sats, and an invoice over more, or over whatever a wallet likes.
+  await expect(asks(1, 11_001)).rejects.toMatchObject({ code: 'refused' })
+  await expect(asks(2, undefined)).rejects.toMatchObject({ code: 'refused' })
+  expect(await asks(3, 5000)).toMatchObject({ tag: 'paid' })
+  expect(await asks(4, 11_000)).toMatchObject({ tag: 'paid' })
   await vendor.describe(shed.key, { name: ' Hall ', group: 'north' })
   const [hall] = (await until(other.vendor.fleet, (fleet) => fleet.devices[0]?.group === 'north')).devices
   expect(hall).toMatchObject({ name: 'Hall', enrolled: true })

@@ -1,4 +1,5 @@
 /** The vendor's word on each device: who joins, under which name and group, who is out, who gets money. */
+import { peekInvoice } from '../../core/money/bolt11.ts'
 import { msat, type Msat } from '../../core/money/msat.ts'
 import { checkDescription, describe, isEnrolled, revoke } from '../../core/rollout/roster.ts'
 import { WalletError, type Wallet } from '../wallet/wallet.ts'
@@ -47,15 +48,24 @@ export function createMembers({ deps, need }: Engine): Members {
 
     async fund(device, wallet) {
       const { fleet, roster } = need()
-      const invoice = fleet.progressOf(device)?.fundInvoice
+      const { fundInvoice: invoice, needMsat } = fleet.progressOf(device) ?? {}
       if (!isEnrolled(roster.roster.get(), device)) {
         throw new VendorError('refused', 'This device is not enrolled: accept it before sending it money.')
       }
       if (!invoice) throw new VendorError('refused', 'This device does not ask for money now.')
+      const amount = peekInvoice(invoice)?.amount
+      if (amount === undefined || needMsat === undefined || amount > mostFor(needMsat))
+        throw new VendorError(
+          'refused',
+          'The invoice of this device is not over what it says it needs. Nothing was paid.',
+        )
       return wallet.pay(invoice)
     },
   }
 }
+
+/** The page names what a device says it needs, and its invoice is paid: it may be one from when it needed more, no larger. */
+const mostFor = (needMsat: Msat): number => 2 * needMsat + 1000
 
 /** Raises what the wallet has given to one of its own connections. */
 async function addTo(wallet: Wallet, client: string, amount: Msat): Promise<void> {
