@@ -5,7 +5,7 @@ import { readAnnouncement } from '../../core/release/announce.ts'
 import { fetchRelayConfig, type RelayConfig } from '../relay-config.ts'
 import { watchVendor, type ReadVendor, type VendorWatch } from './vendor-watch.ts'
 
-/** A RELEASE event of an unknown vendor asks the relay for its vendors, at most so often. */
+/** RELEASE events of unknown vendors ask the relay for its vendors, at most so often, and until it has answered. */
 const CONFIG_EVERY_MS = 10_000
 
 export interface Following {
@@ -39,6 +39,7 @@ export function followVendors(
   const watches = new Map<VendorId, VendorWatch>()
   let config = deps.config
   let askedAt = -Infinity
+  let askTimer: ReturnType<typeof setTimeout> | undefined
 
   function apply(): void {
     if (!deps.running()) return
@@ -61,7 +62,14 @@ export function followVendors(
     }
   }
 
+  function askSoon(): void {
+    const wait = Math.max(0, askedAt + CONFIG_EVERY_MS - nowMs())
+    askTimer ??= setTimeout(() => void askConfig(), Math.min(wait, CONFIG_EVERY_MS))
+  }
+
   async function askConfig(): Promise<void> {
+    clearTimeout(askTimer)
+    askTimer = undefined
     askedAt = nowMs()
     try {
       const next = await fetchRelayConfig(deps.relayUrl, deps.fetch)
@@ -72,6 +80,7 @@ export function followVendors(
       deps.onChange()
     } catch (error) {
       deps.log('config-failed', { error: error instanceof Error ? error.message : String(error) })
+      if (deps.running()) askSoon()
     }
   }
 
@@ -89,9 +98,11 @@ export function followVendors(
       const watch = watches.get(vendor)
       if (watch) return watch.hear(event, announcement)
       if (config.vendors.some((known) => known.id === vendor)) return // not followed
-      if (nowMs() - askedAt >= CONFIG_EVERY_MS) void askConfig()
+      askSoon()
     },
     stop() {
+      clearTimeout(askTimer)
+      askTimer = undefined
       for (const watch of watches.values()) watch.stop()
       watches.clear()
     },
