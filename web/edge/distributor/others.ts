@@ -42,6 +42,9 @@ export function hearOthers(
         if (!infoHash || !offer || offer.seller === deps.self) return
         const sellers = heard.get(infoHash) ?? new Map<PartyKey, Heard>()
         const before = sellers.get(offer.seller)
+        if (sellers.size >= SELLERS_HEARD)
+          for (const [seller, { expiresAtMs }] of sellers)
+            if (expiresAtMs <= deps.nowMs()) sellers.delete(seller)
         if ((before && before.at > event.created_at) || (!before && sellers.size >= SELLERS_HEARD)) return
         heard.set(infoHash, sellers)
         const { price, money, expiresAtS } = offer
