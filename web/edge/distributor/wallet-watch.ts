@@ -32,7 +32,8 @@ export function watchWallet(wallet: Wallet, money: Money): { view: Live<WalletVi
   }
 
   async function ask(): Promise<void> {
-    if (asking || stopped) return
+    if (stopped) return
+    if (asking) return again(BALANCE_EVERY_MS) // what is under way may tell of before
     asking = true
     try {
       info ??= await wallet.info()
@@ -69,7 +70,7 @@ export function watchWallet(wallet: Wallet, money: Money): { view: Live<WalletVi
       if (event.tag !== 'hold-accepted') again(BALANCE_EVERY_MS)
     }),
   ]
-  void ask()
+  again(0)
   return {
     view,
     stop() {
