@@ -208,11 +208,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
 
   async function bringShop(at: Open): Promise<void> {
     const { wallet } = terms
-    if (shop && shop.wallet !== wallet) {
-      shop.unwatch()
-      await shop.at.stop()
-      shop = undefined
-    }
+    if (shop?.wallet !== wallet) await endShop()
     if (shop) return shop.at.setPolicy(sellPolicy())
     if (!wallet && sellPolicy().price > 0) return // nothing to be paid with yet
     const made = deps.createShop({
@@ -236,12 +232,20 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
       .start()
       .catch((error: unknown) => {
         if (shop?.at !== made) return
-        unwatch()
-        shop = undefined
         disk.begin(error)
+        return endShop()
       })
       .then(() => (shop?.at === made ? undefined : made.stop()))
       .catch((error: unknown) => pieceLog('shop-not-stopped', { error: String(error) }))
+  }
+
+  async function endShop(): Promise<void> {
+    if (!shop) return
+    const ending = shop
+    shop = undefined
+    shopView = undefined
+    ending.unwatch()
+    await ending.at.stop()
   }
 
   function mayPay(): boolean {
@@ -335,12 +339,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     clearTimeout(timer)
     disk.end()
     await endDownload()
-    if (shop) {
-      shop.unwatch()
-      await shop.at.stop()
-      shop = undefined
-      if (shopView) shopView = { ...shopView, rateBps: 0, sales: [] }
-    }
+    await endShop()
     if (open) {
       open.unwatch()
       await open.session.leave()
@@ -399,6 +398,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     destroy() {
       wanted = false
       return enqueue(async () => {
+        await peek() // `stop` has closed it
         const bytes = store
         store = undefined // so that it is destroyed, not closed
         await takeDown()

@@ -71,7 +71,9 @@ export function createCarrying(deps: CarryingDeps): Carrying {
   let tooLarge: readonly Release[] = []
   let planning: Promise<void> = Promise.resolve()
 
-  async function load(needs: Promise<unknown>): Promise<void> {
+  const load = (needs: Promise<unknown>): Promise<void> => inTurn(() => loadOnce(needs))
+
+  async function loadOnce(needs: Promise<unknown>): Promise<void> {
     try {
       const [records, rows] = await Promise.all([loadCarried(journal), loadEvicted(journal), needs])
       evicted = rows

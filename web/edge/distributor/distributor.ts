@@ -259,7 +259,7 @@ export function createDistributor(deps: DistributorDeps): Distributor {
     if (showTimer !== undefined) return
     const wait = shownAt + SHOW_EVERY_MS - Date.now()
     if (wait <= 0) return showNow()
-    showTimer = setTimeout(showNow, wait)
+    showTimer = setTimeout(showNow, Math.min(wait, SHOW_EVERY_MS)) // the clock may have been set back
   }
   function showNow(): void {
     clearTimeout(showTimer)
@@ -350,10 +350,13 @@ export function createDistributor(deps: DistributorDeps): Distributor {
       others.stop()
       cheats.rest()
       await loaded.catch(() => undefined)
-      await carrying.inTurn(applyMode)
-      const leaving = swarm
-      swarm = undefined
-      if (leaving) await leaving.then((at) => at.close()).catch(() => undefined)
+      await carrying.inTurn(async () => {
+        await applyMode()
+        if (running) return // started again meanwhile: what runs needs the swarm
+        const leaving = swarm
+        swarm = undefined
+        if (leaving) await leaving.then((at) => at.close()).catch(() => undefined)
+      })
       await tally.save()
       showNow()
     },

@@ -25,6 +25,7 @@ import type {
   Session,
   ShopDeps,
   ShopSnapshot,
+  Swarm,
 } from '../swarm/api.ts'
 import type { DistributorParts } from './api.ts'
 import type { VendorMetadata } from './vendor-watch.ts'
@@ -184,9 +185,25 @@ export function fakeParts(vendors: readonly FakeVendor[]) {
   const downloads: FakeDownload[] = []
   const shops: FakeShop[] = []
   const sessions: FakeSession[] = []
+  const swarms: { closed: boolean }[] = []
   const reads: VendorId[] = []
   let broken: Error | undefined
   let brokenShops: Error | undefined
+  const join: Swarm['join'] = async (meta, store, vendor) => {
+    const session: FakeSession = {
+      meta,
+      store,
+      peers: liveCell({ connected: 0, fullCopies: 0, provenKeys: [] }),
+      joined: true,
+      floor: vendor.floor,
+      hear: (json) => vendor.onFloor?.(json),
+      leave: async () => void (session.joined = false),
+    }
+    if (sessions.some((at) => at.joined && at.meta.infoHash === meta.infoHash))
+      throw new Error('joined twice')
+    sessions.push(session)
+    return session
+  }
   const parts: DistributorParts = {
     readVendor: async (vendor) => {
       reads.push(vendor)
@@ -195,24 +212,11 @@ export function fakeParts(vendors: readonly FakeVendor[]) {
       if (!found) throw new Error('no such vendor')
       return found.metadata
     },
-    createSwarm: async () => ({
-      join: async (meta, store, vendor) => {
-        const session: FakeSession = {
-          meta,
-          store,
-          peers: liveCell({ connected: 0, fullCopies: 0, provenKeys: [] }),
-          joined: true,
-          floor: vendor.floor,
-          hear: (json) => vendor.onFloor?.(json),
-          leave: async () => void (session.joined = false),
-        }
-        if (sessions.some((at) => at.joined && at.meta.infoHash === meta.infoHash))
-          throw new Error('joined twice')
-        sessions.push(session)
-        return session
-      },
-      close: async () => undefined,
-    }),
+    createSwarm: async () => {
+      const swarm = { closed: false }
+      swarms.push(swarm)
+      return { join, close: async () => void (swarm.closed = true) }
+    },
     createDownload: (deps) => {
       const cell = liveCell<DownloadSnapshot>({
         state: { tag: 'looking' },
@@ -292,6 +296,7 @@ export function fakeParts(vendors: readonly FakeVendor[]) {
     downloads,
     shops,
     sessions,
+    swarms,
     reads,
     breakMirror: (error?: Error) => (broken = error),
     breakShops: (error?: Error) => void (brokenShops = error),
