@@ -192,6 +192,11 @@ export class Running {
     const answered = { at: this.nowMs, response: JSON.stringify(response) }
     this.answers.set(request, answered)
     await this.#deps.records.saveAnswer(this.meta.id, request, answered)
+    for (const [oldest, { at }] of this.answers) {
+      if (at > this.nowMs - ANSWER_MEMORY_MS) break
+      this.answers.delete(oldest)
+      await this.#deps.records.dropAnswer(this.meta.id, oldest)
+    }
   }
 
   async refuse(request: RequestId, code: Nip47Code, message: string): Promise<void> {
@@ -210,7 +215,7 @@ export class Running {
   }
 
   async #step(event: AllowanceEvent): Promise<void> {
-    if (this.#stopped) return
+    if (this.#stopped) throw new AllowanceError('no-answer', 'This allowance has been closed; try again.')
     const before = this.#state
     const { state, effects } = step(before, event, this.nowMs)
     this.#state = state
@@ -220,6 +225,8 @@ export class Running {
     try {
       for (const effect of effects) await this.#perform(effect)
       this.trouble = undefined
+      // Wallets tell what was paid, not what came back.
+      if (ended.some(({ fate }) => fate.tag === 'failed')) this.#source?.refresh()
     } catch (error) {
       // Only writing throws, and it comes first: nothing was asked of anybody.
       this.trouble = `This allowance cannot write to its storage. ${wordsOf(error)}`
@@ -280,8 +287,6 @@ export class Running {
     }))
     const waiting = this.#state.open.get(paymentHash)?.requests ?? []
     await this.#quietly(this.tell(event))
-    // Wallets tell what was paid, not what came back.
-    if (event.tag === 'source-refused') this.#source?.refresh()
     if (event.tag === 'source-silent')
       for (const front of [...this.fronts]) for (const request of waiting) front.unknown(request, event.why)
   }
@@ -313,9 +318,12 @@ export class Running {
     }
     const { paymentHash, preimage, fees } = event.transaction
     if (event.tag === 'sent') {
-      const earlier = this.past.get(paymentHash)
-      if (preimage !== undefined && (this.#state.open.has(paymentHash) || earlier?.fate.tag === 'failed'))
-        void this.#quietly(this.tell({ tag: 'source-paid', paymentHash, preimage, fees, earlier }))
+      const earlier = (): Payment | undefined => this.past.get(paymentHash)
+      if (preimage === undefined) return
+      if (!this.#state.open.has(paymentHash) && earlier()?.fate.tag !== 'failed') return
+      // What is known of it when its turn comes: it may be told twice.
+      const paid = { tag: 'source-paid', paymentHash, preimage, fees } as const
+      void this.#quietly(this.inTurn(() => this.#step({ ...paid, earlier: earlier() })))
       return
     }
     void this.#quietly(
@@ -350,9 +358,13 @@ export class Running {
 
 /** What was to be written was not: a payment with an outcome nobody could write down is looked up again. */
 function undecided(before: Allowance, event: AllowanceEvent, nowMs: number): Allowance {
-  if (!('paymentHash' in event) || !before.open.has(event.paymentHash)) return before
+  if (!('paymentHash' in event)) return before
+  const { paymentHash } = event
+  const payment = before.open.get(paymentHash) ?? ('earlier' in event ? event.earlier : undefined)
+  if (!payment) return before
   const why = 'Its outcome could not be written down.'
-  return step(before, { tag: 'source-silent', paymentHash: event.paymentHash, why }, nowMs).state
+  const open = new Map([...before.open, [paymentHash, payment]])
+  return step({ ...before, open }, { tag: 'source-silent', paymentHash, why }, nowMs).state
 }
 
 export function responseOf({ fate }: Payment): Response {
