@@ -14,7 +14,7 @@ import {
   type Nip47ConnectionState,
 } from '../../core/wallet/nip47.ts'
 import { AllowanceError, type AllowanceChange, type AllowanceErrorCode, type NewAllowance } from './api.ts'
-import { connectionState } from './methods.ts'
+import { connectionState, fitting } from './methods.ts'
 import type { Meta } from './records.ts'
 import type { Running } from './running.ts'
 
@@ -107,7 +107,7 @@ function list(
 ): unknown {
   const living = below.list().filter(({ running }) => standingOf(running.state, running.nowMs) !== 'revoked')
   const page = living.slice(offset, offset + Math.min(limit, nip47.MAX_LIST))
-  return { connections: page.map(stateOf), total: living.length }
+  return { connections: fitting(page.map(stateOf)), total: living.length }
 }
 
 async function update(

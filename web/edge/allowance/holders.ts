@@ -36,19 +36,27 @@ export function holdersOf(deps: HoldersDeps): Holders {
       .filter(({ meta }) => all || meta.asked)
       .flatMap((running) => [{ running, parent: above.client }, ...cutOff(running.meta, true)])
 
+  const cut = async (above: Meta, wanted: Parameters<Below['cut']>[0], client: PartyKey): Promise<Meta> => {
+    const known = deps.children(above.id).find(({ meta }) => meta.client === client)
+    if (known) return known.meta
+    if (cutOff(above, false).length >= MAX_CUT_OFF)
+      throw new AllowanceError(
+        'bad-terms',
+        `At most ${MAX_CUT_OFF} can be cut from one allowance by its holder.`,
+      )
+    return deps.make({ ...wanted, source: { tag: 'allowance', id: above.id }, home: 'here' }, client)
+  }
+  /** One after the other: what is being made stands in no list yet. */
+  let last: Promise<unknown> = Promise.resolve()
+
   return {
     below(above) {
       if (deps.depthBelow(above) > MAX_LAYERS) return undefined
       return {
-        async cut(wanted, client) {
-          const known = deps.children(above.id).find(({ meta }) => meta.client === client)
-          if (known) return known.meta
-          if (cutOff(above, false).length >= MAX_CUT_OFF)
-            throw new AllowanceError(
-              'bad-terms',
-              `At most ${MAX_CUT_OFF} can be cut from one allowance by its holder.`,
-            )
-          return deps.make({ ...wanted, source: { tag: 'allowance', id: above.id }, home: 'here' }, client)
+        cut(wanted, client) {
+          const made = last.then(() => cut(above, wanted, client))
+          last = made.catch(() => undefined)
+          return made
         },
         list: () => cutOff(above, false),
         async change({ running }, { limit, paused, ...change }) {

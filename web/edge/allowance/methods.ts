@@ -1,6 +1,6 @@
 /** NIP-47's methods over one allowance: parameters parsed, answered or refused. No network of its own, no encryption. */
 import * as v from 'valibot'
-import { fromHex, sha256Hex, type Sha256Hex } from '../../core/bytes.ts'
+import { fromHex, sha256Hex, utf8, type Sha256Hex } from '../../core/bytes.ts'
 import { closedFor, type PayRequest } from '../../core/allowance/allowance.ts'
 import { leftOf, reservedOf, rolled, standingOf, type RequestId } from '../../core/allowance/state.ts'
 import {
@@ -232,7 +232,8 @@ async function lookUp(
 function list(running: Running, params: v.InferOutput<typeof nip47.listTransactionsParams>): unknown {
   const { nowMs } = running
   const { from = 0, until = Infinity, limit = nip47.MAX_LIST, offset = 0, unpaid = false, type } = params
-  const payments = [...running.state.open.values(), ...running.past.values()]
+  // What is tried again stands once, as it is now.
+  const payments = [...new Map([...running.past, ...running.state.open]).values()]
   const all = [
     ...payments.map((payment) => ({ of: toTransaction(payment), bolt11: payment.bolt11 })),
     ...running.incoming.all.map((one) => ({ of: incoming.toTransaction(one, nowMs), bolt11: one.bolt11 })),
@@ -245,10 +246,15 @@ function list(running: Running, params: v.InferOutput<typeof nip47.listTransacti
     .filter(({ of }) => of.createdAtMs >= from * 1000 && of.createdAtMs <= until * 1000)
     .toSorted((a, b) => b.of.createdAtMs - a.of.createdAtMs || (a.of.paymentHash < b.of.paymentHash ? -1 : 1))
     .slice(offset, offset + Math.min(limit, nip47.MAX_LIST))
-  const transactions = found.map(({ of, bolt11 }) => tellTransaction(of, bolt11))
-  while (transactions.length > 0 && JSON.stringify(transactions).length > MAX_RESULT_BYTES)
-    transactions.splice(Math.floor(transactions.length * 0.8))
-  return { transactions }
+  return { transactions: fitting(found.map(({ of, bolt11 }) => tellTransaction(of, bolt11))) }
+}
+
+/** The first of them: as many as one answer holds. */
+export function fitting<T>(all: readonly T[]): T[] {
+  const found = [...all]
+  while (found.length > 0 && utf8(JSON.stringify(found)).length > MAX_RESULT_BYTES)
+    found.splice(Math.floor(found.length * 0.8))
+  return found
 }
 
 export function infoOf(running: Running): unknown {
