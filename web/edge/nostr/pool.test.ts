@@ -166,6 +166,49 @@ test('after a reconnect a limited subscription asks for what it missed, besides 
   ])
 })
 
+test('what came between the first loss and the first full answer is asked for, however often the line breaks', async () => {
+  const filters: unknown[] = []
+  let nowMs = 1_000_000_000
+  const relay = await fakeRelay(([type, id, ...rest], say, socket) => {
+    if (type !== 'REQ') return
+    filters.push(rest)
+    if (filters.length === 1) say('EOSE', id)
+    else nowMs += 5_000_000
+    if (filters.length < 3) socket.terminate()
+    else say('EVENT', id, sign({ content: 'good' }))
+  })
+  const limits = { firstRetryMs: 2, overlapS: 600 }
+  const client = createPool([relay.url], { random: () => 0, nowMs: () => nowMs, limits })
+  undo.push(() => client.close())
+  await new Promise<void>((resolve) => {
+    client.subscribe([{ kinds: [1], limit: 1 }], () => resolve())
+  })
+  const missed = [
+    { kinds: [1], limit: 1 },
+    { kinds: [1], since: 999_400 },
+  ]
+  expect(filters.slice(1)).toEqual([missed, missed])
+})
+
+test('a refusal is no answer: what is stored has not come until the relay has sent it', async () => {
+  let asked = 0
+  const refusing = await fakeRelay(([type, id], say) => {
+    if (type === 'REQ') say('CLOSED', id, 'rate-limited: slow down')
+  })
+  const busy = await fakeRelay(([type, id], say) => {
+    if (type !== 'REQ') return
+    if (++asked === 1) say('CLOSED', id, 'rate-limited: slow down')
+    else say('EOSE', id)
+  })
+  for (const urls of [[busy.url], [busy.url, refusing.url]]) {
+    asked = 0
+    await new Promise<void>((resolve) => {
+      pool(urls).subscribe([{ kinds: [1] }], () => undefined, { onEose: resolve })
+    })
+    expect(asked).toBe(2)
+  }
+})
+
 test('retries wait longer each time, up to the bound', async () => {
   const delaysMs: number[] = []
   const original = globalThis.setTimeout

@@ -12,7 +12,7 @@ export { poolLimits, PublishError, type PoolLimits, type PublishErrorCode } from
 export type RelayStatus = Readonly<{ url: string; connected: boolean; trouble?: string }>
 
 export type SubscribeOptions = Readonly<{
-  /** Called once, when every relay that is connected has sent what it had stored; not while none is. */
+  /** Called once, when every relay that is connected has sent what it had stored, or refuses to; not before one has. */
   onEose?: () => void
   /** Events come unverified, and one from each relay: the caller checks those that it can afford to. */
   unverified?: true
@@ -134,6 +134,10 @@ export function createPool(urls: readonly string[], options: PoolOptions = {}): 
         onEose?.()
       }
       open.set(id, tellEose)
+      const ended = (link: RelayLink) => {
+        waiting.delete(link)
+        tellEose()
+      }
       for (const link of links) {
         link.subscribe(id, filters, {
           onEvent: (event) => {
@@ -145,10 +149,10 @@ export function createPool(urls: readonly string[], options: PoolOptions = {}): 
             onEvent(event)
           },
           onEose: () => {
-            waiting.delete(link)
             answers++
-            tellEose()
+            ended(link)
           },
+          onRefused: () => ended(link),
         })
       }
       return () => {

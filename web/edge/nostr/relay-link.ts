@@ -71,16 +71,24 @@ type Subscription = {
   readonly startedS: number
   /** Had its stored events once: after a reconnect a filter's `limit` must not hide what came meanwhile. */
   hadHistory: boolean
+  /** When the relay was last known to send all of it; from its next EOSE on it does again. */
+  lostAtS: number | undefined
   refusals: number
   timer?: ReturnType<typeof setTimeout> | undefined
   readonly onEvent: (event: NostrEvent) => void
   readonly onEose: () => void
+  /** The relay does not answer it, and is asked again later. */
+  readonly onRefused: () => void
 }
 
 export interface RelayLink {
   readonly connected: boolean
   publish(event: NostrEvent, listener: PublishListener): () => void
-  subscribe(id: string, filters: readonly Filter[], on: Pick<Subscription, 'onEvent' | 'onEose'>): void
+  subscribe(
+    id: string,
+    filters: readonly Filter[],
+    on: Pick<Subscription, 'onEvent' | 'onEose' | 'onRefused'>,
+  ): void
   unsubscribe(id: string): void
   close(): void
 }
@@ -98,7 +106,6 @@ export function createRelayLink(deps: LinkDeps): RelayLink {
   let closed = false
   let unusable: string | undefined
   let failures = 0
-  let lostAtS: number | undefined
   let retryTimer: ReturnType<typeof setTimeout> | undefined
   let watchTimer: ReturnType<typeof setTimeout> | undefined
 
@@ -161,7 +168,7 @@ export function createRelayLink(deps: LinkDeps): RelayLink {
       old.onerror = () => undefined
       old.close()
     }
-    if (connected) lostAtS = Math.floor(deps.nowMs() / 1000)
+    if (connected) for (const subscription of subscriptions.values()) missing(subscription)
     connected = false
     waiting.unshift(...unanswered.values())
     for (const publication of unanswered.values()) clearTimeout(publication.timer)
@@ -173,8 +180,12 @@ export function createRelayLink(deps: LinkDeps): RelayLink {
     retryTimer = setTimeout(connect, delayMs * (0.5 + deps.random() / 2))
   }
 
+  function missing(subscription: Subscription): void {
+    subscription.lostAtS ??= Math.floor(deps.nowMs() / 1000)
+  }
+
   function filtersFor(subscription: Subscription): Filter[] {
-    const { filters, hadHistory, startedS } = subscription
+    const { filters, hadHistory, lostAtS, startedS } = subscription
     if (!hadHistory || lostAtS === undefined) return [...filters]
     const sinceS = lostAtS - limits.overlapS
     return filters.flatMap((filter) => {
@@ -233,6 +244,7 @@ export function createRelayLink(deps: LinkDeps): RelayLink {
         const subscription = subscriptions.get(message.subscription)
         if (!subscription) return message.subscription === 'probe' ? send(['CLOSE', 'probe']) : undefined
         subscription.hadHistory = true
+        subscription.lostAtS = undefined
         subscription.refusals = 0
         return subscription.onEose()
       }
@@ -250,9 +262,10 @@ export function createRelayLink(deps: LinkDeps): RelayLink {
           limits.lastRetryMs,
           limits.firstRetryMs * 2 ** Math.min(++subscription.refusals + 2, 20),
         )
+        missing(subscription)
         clearTimeout(subscription.timer)
         subscription.timer = setTimeout(() => ask(message.subscription, subscription), delayMs)
-        return subscription.onEose()
+        return subscription.onRefused()
       }
       case 'notice':
       case 'auth': // Nothing that we ask of a relay needs NIP-42; a relay that demands it answers CLOSED or OK false.
@@ -304,7 +317,8 @@ export function createRelayLink(deps: LinkDeps): RelayLink {
     },
     subscribe(id, filters, on) {
       const startedS = Math.floor(deps.nowMs() / 1000)
-      const subscription: Subscription = { filters, startedS, hadHistory: false, refusals: 0, ...on }
+      const state = { hadHistory: false, lostAtS: undefined, refusals: 0 }
+      const subscription: Subscription = { filters, startedS, ...state, ...on }
       subscriptions.set(id, subscription)
       ask(id, subscription)
     },
