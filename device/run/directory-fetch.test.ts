@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,6 +13,7 @@ beforeEach(async () => {
   await writeFile(join(dir, 'secret'), 'secret')
   await symlink(join(dir, 'secret'), join(dir, 'stick', 'v', 'ab', 'link.json'))
   await symlink(dir, join(dir, 'stick', 'v', 'up'))
+  execFileSync('mkfifo', [join(dir, 'stick', 'v', 'ab', 'pipe.json')])
 })
 afterEach(() => rm(dir, { recursive: true, force: true }))
 
@@ -47,8 +49,9 @@ test.each([
   '/v/ab/%2e%2e/%2e%2e/secret',
   '/v/ab/link.json',
   '/v/up/secret',
+  '/v/ab/pipe.json',
   '/.hidden',
-])('%s is not there: no folder, no link, nothing outside', async (path) => {
+])('%s is not there: no folder, no link, no pipe, nothing outside', async (path) => {
   expect((await get(path)).status).toBe(404)
 })
 

@@ -45,7 +45,8 @@ async function openInside(directory: string, segments: readonly string[]): Promi
   try {
     const file = join(await realpath(directory), ...segments)
     if ((await realpath(file)) !== file) return undefined
-    return await open(file, constants.O_RDONLY | constants.O_NOFOLLOW)
+    // Nor a pipe, which would be waited for until somebody writes to it.
+    return await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   } catch {
     return undefined
   }
