@@ -56,3 +56,18 @@ test('a flood of one attack costs one write in half a minute, and thirty lines o
   expect(counts).toEqual([1002, 1002])
   expect(lines).toBe(32)
 })
+
+test('a flood from ever new origins costs some writes, not one each', async () => {
+  const dataDir = await directory()
+  let nowMs = 0
+  let writes = 0
+  const write = (): Promise<void> => Promise.resolve(void writes++)
+  const book = await openRefused({ dataDir, nowMs: () => nowMs, log, write })
+  for (let i = 0; i < 1000; i++) book.note('forged-announcement', `key ${i}`, 'no')
+  await book.idle()
+  expect(writes).toBeLessThanOrEqual(12)
+  nowMs = 31_000
+  book.note('freeze', 'http://a', 'old')
+  expect((await book.idle(), writes)).toBeLessThanOrEqual(13)
+  expect(book.get()[0]).toMatchObject({ attack: 'freeze' })
+})

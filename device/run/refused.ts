@@ -19,6 +19,8 @@ export interface RefusedBook extends Live<readonly Refused[]> {
 
 /** An attacker decides how often this is called, and must not wear out a flash disk. */
 const WRITE_EVERY_MS = 30_000
+/** New rows that are written at once; names and origins are an attacker's choice too. */
+const WRITE_BURST = 10
 /** Lines in the log at once, and how soon there may be one more; what is not said is counted all the same. */
 const LOG_BURST = 30
 const LOG_EVERY_MS = 2000
@@ -63,17 +65,8 @@ export async function openRefused(
   let writing: Promise<void> = Promise.resolve()
   let writtenAtMs = -Infinity
   let dirty = false
-  let lines = LOG_BURST
-  let linesAtMs = deps.nowMs()
-
-  function mayLog(): boolean {
-    const nowMs = deps.nowMs()
-    lines = Math.min(LOG_BURST, lines + Math.max(0, nowMs - linesAtMs) / LOG_EVERY_MS)
-    linesAtMs = nowMs
-    if (lines < 1) return false
-    lines--
-    return true
-  }
+  const mayLog = sparing(LOG_BURST, LOG_EVERY_MS, deps.nowMs)
+  const mayWrite = sparing(WRITE_BURST, WRITE_EVERY_MS, deps.nowMs)
 
   function write(): void {
     dirty = false
@@ -93,11 +86,25 @@ export async function openRefused(
       if (mayLog()) deps.log.warn({ attack, from }, `refused, ${attack}: ${text}`)
       cell.set(next)
       dirty = true
-      if (isNew || Math.abs(deps.nowMs() - writtenAtMs) >= WRITE_EVERY_MS) write()
+      const isDue = Math.abs(deps.nowMs() - writtenAtMs) >= WRITE_EVERY_MS
+      if (isDue || (isNew && mayWrite())) write()
     },
     async idle() {
       if (dirty) write()
       await writing
     },
+  }
+}
+
+/** True `burst` times at once, and then once in `everyMs`. */
+function sparing(burst: number, everyMs: number, nowMs: () => number): () => boolean {
+  let left = burst
+  let atMs = nowMs()
+  return () => {
+    left = Math.min(burst, left + Math.max(0, nowMs() - atMs) / everyMs)
+    atMs = nowMs()
+    if (left < 1) return false
+    left--
+    return true
   }
 }
