@@ -1,10 +1,11 @@
 /** Floors of version and time: they outlive a restart, and fall only with the keys that signed them. */
 import pino from 'pino'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import type { VendorId } from '../../web/core/bytes.ts'
 import { liveCell } from '../../web/core/live.ts'
 import { publicKey, signEvent, type NostrEvent } from '../../web/core/nostr/event.ts'
 import { releaseEvent } from '../../web/core/release/announce.ts'
+import { withDelegate } from '../../web/core/release/delegate.ts'
 import { buildSnapshot, buildTargets, buildTimestamp } from '../../web/core/release/repository.ts'
 import {
   signWith,
@@ -14,6 +15,7 @@ import {
   testRepository,
   testVendor,
 } from '../../web/core/release/test-repository.ts'
+import type { Delegations } from '../../web/core/release/tuf.ts'
 import { newRecord, type DeviceRecord } from '../../web/core/rollout/lifecycle-device.ts'
 import { memoryStore, type TextStore } from '../../web/edge/release/store.ts'
 import { parseConfig } from '../config/config.ts'
@@ -31,6 +33,8 @@ class Place {
   readonly store: TextStore = memoryStore()
   readonly record = liveCell<DeviceRecord>(newRecord(this.repository.vendor))
   readonly refused: string[] = []
+  /** Looks at the mirror. */
+  looks = 0
   #hear: (event: NostrEvent) => void = () => undefined
 
   /** Targets, and lists of them, of any version, naming `nostr` as the vendor's Nostr key. */
@@ -39,6 +43,7 @@ class Place {
     nostr: Uint8Array<ArrayBuffer>,
     releasedAt = NOW / 1000 - 5,
     targetsKey = testKeys.targets,
+    delegations?: Delegations,
   ): void {
     const { files } = this.repository
     const targets = signWith(
@@ -47,6 +52,7 @@ class Place {
         nowMs: NOW,
         targets: [testEntry('1.0', { releasedAt })],
         vendor: { ...testVendor, nostr: publicKey(nostr) },
+        ...(delegations && { delegations }),
       }),
       targetsKey,
     )
@@ -92,6 +98,7 @@ class Place {
     )
     const fetcher: typeof fetch = (input) => {
       const file = new URL(input as string).pathname.split('/').at(-1) ?? ''
+      if (file === 'timestamp.json') this.looks++
       const bytes = this.repository.files[file]
       return Promise.resolve(new Response(bytes ?? null, { status: bytes ? 200 : 404 }))
     }
@@ -209,4 +216,27 @@ test('a far future signed by a thief holds a device only until the root names ot
   looker.look()
   await expect.poll(() => targetsOf(looker)).toBe(2)
   expect(place.record.get().floorS).toBe(NOW / 1000 - 5)
+})
+
+test('what a delegate announces right after another word of its own is looked at too', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const place = new Place()
+  const key = testKey('delegate').public
+  const delegate = { product: 'pump', name: 'Pumps', key, nostr: publicKey(B) }
+  place.publish(1, A, undefined, undefined, withDelegate(undefined, delegate))
+  const { looker, stop } = place.start()
+  await vi.advanceTimersByTimeAsync(500)
+  expect(targetsOf(looker)).toBe(1)
+  const before = place.looks
+  place.announce(1, B)
+  await vi.advanceTimersByTimeAsync(500)
+  expect(place.looks).toBe(before + 1)
+  for (let i = 0; i < 5; i++) place.announce(1, B)
+  await vi.advanceTimersByTimeAsync(500)
+  expect(place.looks).toBe(before + 1)
+  await vi.advanceTimersByTimeAsync(10_000)
+  expect(place.looks).toBe(before + 2)
+  expect(place.refused).toEqual([])
+  await stop()
 })

@@ -69,7 +69,8 @@ export function createLooker(deps: LookerDeps): Looker {
   let floorEvent: { json: string; targetsVersion: number; by: PartyKey } | undefined
   let unjudged: string[] = []
   const clockJudge = createClock(deps.store, ports.bootId?.())
-  let signerHeardMs = -Infinity
+  let signerTimer: ReturnType<typeof setTimeout> | undefined
+  let signerAgain = false
   /** What the vendor signed under a key that it has changed since is no attack. */
   const formerKeys = new Set<string>()
 
@@ -103,10 +104,7 @@ export function createLooker(deps: LookerDeps): Looker {
       )(author, product)
     if (formerKeys.has(author) || who === 'former') return
     if (found && who === 'signer' && floorFrom(json, config.vendor, author as PartyKey) !== undefined) {
-      const nowMs = ports.nowMs()
-      if (Math.abs(nowMs - signerHeardMs) < SIGNER_EVERY_MS) return
-      signerHeardMs = nowMs
-      return wake.now()
+      return signerHeard()
     }
     const text =
       author === key
@@ -117,6 +115,20 @@ export function createLooker(deps: LookerDeps): Looker {
       author.slice(0, 16),
       `An announcement is not the vendor’s: ${text}.`,
     )
+  }
+
+  /** Looks at once, and once more for all that is heard soon after. */
+  function signerHeard(): void {
+    if (signerTimer !== undefined) {
+      signerAgain = true
+      return
+    }
+    wake.now()
+    signerTimer = setTimeout(() => {
+      signerTimer = undefined
+      if (signerAgain) signerHeard()
+      signerAgain = false
+    }, SIGNER_EVERY_MS)
   }
 
   const onEvent = (event: NostrEvent): void => {
@@ -280,6 +292,7 @@ export function createLooker(deps: LookerDeps): Looker {
       } finally {
         stopEvents()
         stopStatus()
+        clearTimeout(signerTimer)
       }
     },
   }
