@@ -35,6 +35,8 @@ export class World implements Seller {
   readonly torrents = new Map<string, Metainfo>()
   readonly artifacts = new Map<string, Bytes>()
   readonly published: NostrEvent[] = []
+  /** What no relay took. */
+  readonly lost: NostrEvent[] = []
   readonly blobs = new Map<string, Bytes>()
   readonly money: FakeMoney = createFakeMoney({ money: MONEY })
   readonly changed = liveCell(0)
@@ -99,7 +101,10 @@ export class World implements Seller {
     status: this.poolStatus,
     publish: (event) => {
       if (!this.relayAnswers) return new Promise((_, reject) => this.#unanswered.push(reject))
-      if (!this.poolStatus.get()[0]?.connected) return Promise.reject(new Error('no relay'))
+      if (!this.poolStatus.get()[0]?.connected) {
+        this.lost.push(event)
+        return Promise.reject(new Error('no relay'))
+      }
       this.published.push(event)
       this.changed.set(this.changed.get() + 1)
       return Promise.resolve()
@@ -146,8 +151,8 @@ export class World implements Seller {
       ...more,
     }
   }
-  progress(): Progress[] {
-    return this.published
+  progress(events: readonly NostrEvent[] = this.published): Progress[] {
+    return events
       .filter((event) => event.kind === kinds.PROGRESS)
       .map((event) => JSON.parse(decryptFrom(VENDOR_SECRET, event.pubkey, event.content)) as Progress)
   }

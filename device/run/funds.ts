@@ -79,7 +79,9 @@ export function createFunds(deps: { ports: Ports; log: Logger; onChange: () => v
           refreshSoon()
         }),
         opened.status.subscribe(({ connected }) => {
-          if (connected) deps.onChange()
+          if (!connected) return
+          deps.onChange()
+          refreshSoon() // nobody tells again what came meanwhile
         }),
       ]
       refreshSoon()

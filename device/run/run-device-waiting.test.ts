@@ -1,4 +1,5 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import type { NostrEvent } from '../../web/core/nostr/event.ts'
 import type { Msat } from '../../web/core/money/msat.ts'
 import { NOW, PIECE } from './test-artifact.ts'
 import { allTold, openTestDevice, seen, state, type TestDevice } from './test-device.ts'
@@ -61,6 +62,28 @@ describe('a device that waits', () => {
     at.world.repository.publish([], at.world.nowMs)
     await seen(device, ({ download }) => (download?.have ?? 0) > 2)
     expect(new Set(at.world.bought).size).toBe(at.world.bought.length)
+  })
+
+  test('its last word reaches the vendor when the relay is back, though nothing has changed since', async () => {
+    at.world.repository.publish([])
+    const device = await at.start(await at.configOf())
+    await seen(device, ({ reason }) => reason === 'the vendor has no release out')
+    const { poolStatus } = at.world
+    const url = 'ws://relay.test/nostr'
+    poolStatus.set([{ url, connected: false }])
+    at.world.free = 0
+    at.world.release('1.0')
+    device.look()
+    await seen(device, ({ reason }) => reason?.includes('Free some space') === true)
+    const said = (events?: readonly NostrEvent[]): string =>
+      at.world
+        .progress(events)
+        .map(({ reason }) => reason)
+        .join()
+    await vi.waitFor(() => expect(said(at.world.lost)).toContain('Free some space'), 10_000)
+    expect(said()).not.toContain('Free some space')
+    poolStatus.set([{ url, connected: true }])
+    await vi.waitFor(() => expect(said()).toContain('Free some space'), 5_000)
   })
 
   test('a withdrawn release that has not begun stops; a missing mirror is told', async () => {

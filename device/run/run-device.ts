@@ -332,7 +332,10 @@ export async function runDevice({ config, log, ports }: RunOptions): Promise<Run
     }),
     refused.subscribe(([latest]) => progress.poke(latest?.count === 1)),
     pool.status.subscribe((relays) => {
-      if (relays.some((relay) => relay.connected)) tellWake.now()
+      if (relays.some((relay) => relay.connected)) {
+        tellWake.now()
+        progress.poke(false) // the last word may not have got through
+      }
       cell.set(snapshotOf(view))
     }),
   ]
