@@ -58,10 +58,11 @@ export async function keepPreimage(
 /** Opens what was paid; what does not open with the key is spoilt, and says so for good. */
 export async function openPurchase(journal: Journal, record: PurchaseRecord, key: string): Promise<Bought> {
   const sealed = await journal.get(SEALED + record.order)
-  // Another tab may have opened it.
-  if (!sealed) return (await readRecord(journal, RECORD + record.order)) ?? record
-  const content = openGood(key, record.order, sealed, record.good)
-  if (content) await journal.put(CONTENT + record.order, content)
+  // Another tab may have opened it, whatever this one has written of it since.
+  const content = sealed
+    ? openGood(key, record.order, sealed, record.good)
+    : await journal.get(CONTENT + record.order)
+  if (sealed && content) await journal.put(CONTENT + record.order, content)
   const done = { ...record, state: content ? 'opened' : 'spoilt' } as const
   await keep(journal, done)
   await journal.delete(SEALED + record.order)

@@ -1,4 +1,4 @@
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { fromUtf8, utf8 } from '../../core/bytes.ts'
 import { liveCell, type Live } from '../../core/live.ts'
 import { msat } from '../../core/money/msat.ts'
@@ -53,6 +53,10 @@ const opinion = (words: string, priceMsat = 5_000): NewGood => ({
   priceMsat: msat(priceMsat),
   content: utf8(words),
 })
+const fakeTimers = (): void => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+}
 const secretOf = (n: number) => new Uint8Array(32).fill(n)
 
 type Scene = Readonly<{
@@ -64,7 +68,10 @@ type Scene = Readonly<{
   seen: NostrEvent[]
   pool: () => Pool
 }>
-async function scene(features?: readonly WalletFeature[]): Promise<Scene> {
+async function scene(
+  features?: readonly WalletFeature[],
+  { kept = memoryJournal(), paidInto }: { kept?: Journal; paidInto?: (payee: Wallet) => Wallet } = {},
+): Promise<Scene> {
   const money = createFakeMoney({ money: 'sandbox:x', ...(features && { features: new Set(features) }) })
   const [payer, payee] = [money.wallet('payer', msat(50_000)), money.wallet('payee', msat(0))]
   const relay = memoryRelay()
@@ -74,10 +81,10 @@ async function scene(features?: readonly WalletFeature[]): Promise<Scene> {
     money: 'sandbox:x',
     secret: secretOf(3),
     visitor: secretOf(5),
-    journal: memoryJournal(),
+    journal: kept,
   })
   onTestFinished(() => store.close())
-  store.setWallet(payee)
+  store.setWallet(paidInto?.(payee) ?? payee)
   await until(store.view, ({ trouble }) => trouble === undefined)
   const code = decodeStoreCode(store.view.get().code)
   if (!code) throw new Error('no code')
@@ -209,6 +216,133 @@ test('who leaves while a payment is not known stops asking, and finds it among w
   await expect(buying).rejects.toThrow(/You left the shop/)
   expect(asked).toBeLessThanOrEqual(2)
   expect(await boughtGoods(all.bought, [all.payer])).toMatchObject([{ state: 'opened' }])
+})
+
+test('an order that comes again while its invoice is made has one invoice, which opens the good', async () => {
+  const made = Promise.withResolvers<void>()
+  const asked: string[] = []
+  const slow = (payee: Wallet): Wallet => ({
+    ...payee,
+    async makeInvoice(request) {
+      asked.push(request.description)
+      await made.promise
+      return payee.makeInvoice(request)
+    },
+  })
+  const all = await scene(ALL, { paidInto: slow })
+  const good = await listed(all, opinion('Darjeeling'))
+  fakeTimers()
+  const buying = all.visit.buy(good, all.payer, () => undefined)
+  const opened = expect(buying).resolves.toMatchObject({ state: 'opened' })
+  await vi.advanceTimersByTimeAsync(15_000)
+  made.resolve()
+  await vi.advanceTimersByTimeAsync(60_000)
+  await opened
+  expect(asked).toHaveLength(1)
+})
+
+test('a sale that cannot be written is shown, and its good handed over', async () => {
+  const kept = memoryJournal()
+  let broken = false
+  const put: Journal['put'] = (...args) =>
+    broken ? Promise.reject(new Error('no space left')) : kept.put(...args)
+  const get: Journal['get'] = (key) => (broken ? Promise.reject(new Error('a bad block')) : kept.get(key))
+  const all = await scene(undefined, { kept: { ...kept, put, get } })
+  const good = await listed(all, opinion('Darjeeling'))
+  const pay: Wallet['pay'] = async (bolt11) => {
+    broken = true
+    return all.payer.pay(bolt11)
+  }
+  expect(await all.visit.buy(good, { ...all.payer, pay }, () => undefined)).toMatchObject({ state: 'opened' })
+  expect(await until(all.store.view, ({ earned }) => earned > 0)).toMatchObject({ waiting: 0 })
+  fakeTimers()
+  const next = expect(all.visit.buy(good, all.payer, () => undefined)).rejects.toThrow(/does not answer/)
+  await vi.advanceTimersByTimeAsync(60_000)
+  await next
+})
+
+test('a price that moves while a good is added stays moved', async () => {
+  const kept = memoryJournal()
+  const written = Promise.withResolvers<void>()
+  let slow = false
+  const put: Journal['put'] = async (key, ...parts) => {
+    if (slow && key.startsWith('store/good/')) await written.promise
+    await kept.put(key, ...parts)
+  }
+  const { store } = await scene(ALL, { kept: { ...kept, put } })
+  await store.add(opinion('Assam'))
+  slow = true
+  const adding = store.add(opinion('Darjeeling'))
+  await store.setPrice(store.view.get().goods[0]?.id ?? '', msat(9_000))
+  written.resolve()
+  await adding
+  expect(store.view.get().goods.map(({ priceMsat }) => priceMsat)).toEqual([9_000, 5_000])
+})
+
+test('a shop that has closed asks its wallet for nothing any more', async () => {
+  const money = createFakeMoney({ money: 'sandbox:x' })
+  const all = await scene(ALL)
+  fakeTimers()
+  let asked = 0
+  const info: Wallet['info'] = () => Promise.reject(new Error(`no answer ${++asked}`))
+  all.store.setWallet({ ...money.wallet('silent', msat(0)), info })
+  await vi.advanceTimersByTimeAsync(12_000)
+  expect(asked).toBe(3)
+  all.store.close()
+  await vi.advanceTimersByTimeAsync(60_000)
+  expect(asked).toBe(3)
+})
+
+test('what is paid counts, though the wallet did not tell: the buyer’s proof does', async () => {
+  const silent = (payee: Wallet): Wallet => ({ ...payee, onEvent: () => () => undefined })
+  const all = await scene(ALL, { paidInto: silent })
+  const good = await listed(all, opinion('Darjeeling'))
+  expect(await all.visit.buy(good, all.payer, () => undefined)).toMatchObject({ state: 'opened' })
+  expect(await until(all.store.view, ({ earned }) => earned > 0)).toMatchObject({ waiting: 0 })
+})
+
+test('a purchase that is found in one place while it is finished in another stays opened', async () => {
+  const all = await scene()
+  const good = await listed(all, opinion('Darjeeling'))
+  await diesAfterPaying(all, good)
+  const [asked, said] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const lookUp: Wallet['lookUp'] = async (hash) => {
+    asked.resolve()
+    await said.promise
+    return all.payer.lookUp(hash)
+  }
+  const slow = boughtGoods(all.bought, [{ ...all.payer, lookUp }])
+  await asked.promise
+  await expectOpened(all, [all.payer])
+  said.resolve()
+  expect(await slow).toMatchObject([{ state: 'opened' }])
+  await expectOpened(all)
+})
+
+test('a wallet that breaks while it pays leaves the purchase to be looked up', async () => {
+  const all = await scene()
+  const good = await listed(all, opinion('Darjeeling'))
+  const pay: Wallet['pay'] = async (bolt11) => {
+    await all.payer.pay(bolt11)
+    throw new Error('out of memory')
+  }
+  await expect(all.visit.buy(good, { ...all.payer, pay }, () => undefined)).rejects.toThrow(/memory/)
+  await expectOpened(all, [all.payer])
+})
+
+test('who has paid a shop that then closes is not told that nothing was paid', async () => {
+  const all = await scene(ALL)
+  const good = await listed(all, opinion('Darjeeling'))
+  fakeTimers()
+  const pay: Wallet['pay'] = async (bolt11) => {
+    all.store.close()
+    return all.payer.pay(bolt11)
+  }
+  const buying = all.visit.buy(good, { ...all.payer, pay }, () => undefined)
+  const refused = expect(buying).rejects.toThrow(/^It is paid, /)
+  await vi.advanceTimersByTimeAsync(60_000)
+  await refused
+  expect(await boughtGoods(all.bought)).toMatchObject([{ state: 'paying' }])
 })
 
 test('what is too large is refused in words', async () => {

@@ -134,6 +134,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       : { v: 1, name: 'My shop', money: options.money, open: false, goods: kept?.goods ?? [] }
   let sales: readonly Sale[] = (await read(journal, SALES, salesSchema)) ?? []
   const orders = new Map<Sha256Hex, Order>()
+  /** Orders whose invoice the wallet makes now: a buyer that waits for it asks again. */
+  const taking = new Set<Sha256Hex>()
   let wallet: Wallet | undefined
   let info: WalletInfo | undefined
   let unwatch: (() => void) | undefined
@@ -197,7 +199,13 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 
   // --- orders
 
-  const talk = openTalk(pool, secret, toShopSchema, (buyer, said) => void hear(buyer, said), nowMs)
+  const talk = openTalk(
+    pool,
+    secret,
+    toShopSchema,
+    (buyer, said) => void hear(buyer, said).catch(() => undefined),
+    nowMs,
+  )
   const answer = (buyer: PartyKey, message: ToBuyer): Promise<void> =>
     talk.say(buyer, message).catch(() => undefined) // the buyer asks again
   const refuse = (
@@ -212,6 +220,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   async function hear(buyer: PartyKey, said: ToShop): Promise<void> {
     const known = orders.get(said.order)
     if (known && known.buyer !== buyer) return
+    if (said.tag === 'order' && taking.has(said.order)) return
     if (said.tag === 'order') return known ? resay(said.order, known) : take(buyer, said)
     if (said.tag === 'part') return known && deliver(said.order, known, said.index)
     return claim(buyer, said.order, said.preimage)
@@ -227,8 +236,9 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     if (good.priceMsat !== said.priceMsat)
       return refuse(buyer, order, 'price', 'The price has changed.', good.priceMsat)
     forgetLapsed()
-    if (orders.size >= MAX_WAITING)
+    if (orders.size + taking.size >= MAX_WAITING)
       return refuse(buyer, order, 'busy', 'Too many orders wait. Try again soon.')
+    taking.add(order)
     try {
       const [invoice, opensWith] = await invoiceFor(wallet, info, order, good)
       const { bolt11, paymentHash, expiresAtMs } = invoice
@@ -241,6 +251,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       await resay(order, made)
     } catch {
       await refuse(buyer, order, 'wallet', 'The shop’s wallet makes no invoice now. Try again later.')
+    } finally {
+      taking.delete(order)
     }
   }
 
@@ -276,6 +288,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     if (!found || found.buyer !== buyer || hashOfSecret(preimage) !== found.paymentHash)
       return refuse(buyer, order, 'unpaid', 'This preimage does not prove the payment of this order.')
     await answer(buyer, { tag: 'key', order, key: orderSecret(secret, order) as Sha256Hex })
+    // Its wallet may have told of it while nobody listened.
+    await paid(hashOfSecret(preimage))
   }
 
   // --- payments
@@ -290,7 +304,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       MAX_SALES,
     )
     show()
-    await journal.put(SALES, utf8(JSON.stringify(sales)))
+    await journal.put(SALES, utf8(JSON.stringify(sales))).catch(() => undefined) // written with the next one
   }
   function forgetLapsed(): void {
     for (const [order, one] of orders) if (one.expiresAtMs + LOOK_EVERY_MS < nowMs()) orders.delete(order)
@@ -341,11 +355,11 @@ export async function openStore(options: StoreOptions): Promise<Store> {
         bytes: content.length,
         sha256: sha256Hex(content),
       })
-      const next = { ...listing, goods: [...listing.goods, good] }
-      if (utf8(JSON.stringify(next)).length > MAX_LISTING_BYTES)
+      const withIt = (): Listing => ({ ...listing, goods: [...listing.goods, good] })
+      if (utf8(JSON.stringify(withIt())).length > MAX_LISTING_BYTES)
         throw new StoreError('The list is full. Shorten titles and descriptions, or remove goods.')
       await journal.put(GOOD + good.sha256, content)
-      await change(next)
+      await change(withIt())
     },
     setPrice: (id, priceMsat) =>
       change({
@@ -381,6 +395,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       clearInterval(looking)
       clearTimeout(soon)
       unwatch?.()
+      wallet = undefined
       tell()
       talk.close()
     },

@@ -54,8 +54,8 @@ export class BuyError extends Error {
   override readonly name = 'BuyError'
   /** The price now, where that is why. */
   readonly price: Msat | undefined
-  constructor(message: string, price?: Msat) {
-    super(message)
+  constructor(message: string, { price, ...options }: ErrorOptions & { price?: Msat | undefined } = {}) {
+    super(message, options)
     this.price = price
   }
 }
@@ -67,6 +67,8 @@ export interface Visit {
   close(): void
 }
 
+const PAID_WITHOUT_KEY =
+  'It is paid, and the shop has not given its key yet. It is asked again whenever this page is opened.'
 const ANSWER_MS = 10_000
 const TRIES = 3
 const LOOK_AGAIN_MS = 3_000
@@ -110,7 +112,7 @@ function openAsking(
         if (said.order !== message.order) return
         if (said.tag === 'refused') {
           end()
-          return reject(new BuyError(said.message, said.priceMsat))
+          return reject(new BuyError(said.message, { price: said.priceMsat }))
         }
         const found = wanted(said)
         if (found === undefined) return
@@ -220,7 +222,10 @@ export function visitStore(options: VisitOptions): Visit {
 
   async function finish(record: PurchaseRecord, preimage: string): Promise<Bought> {
     const paid = await keepPreimage(journal, record, preimage)
-    const key = record.opensWith === 'key' ? preimage : await askKey(ask, record.order, preimage)
+    if (record.opensWith === 'key') return openPurchase(journal, paid, preimage)
+    const key = await askKey(ask, record.order, preimage).catch((cause: unknown) => {
+      throw new BuyError(PAID_WITHOUT_KEY, { cause })
+    })
     return openPurchase(journal, paid, key)
   }
 
@@ -257,7 +262,7 @@ export function visitStore(options: VisitOptions): Visit {
       try {
         preimage = await payUntilKnown(wallet, record.bolt11, onStep)
       } catch (error) {
-        await forgetPurchase(journal, order)
+        if (error instanceof BuyError) await forgetPurchase(journal, order)
         throw error
       }
       if (preimage === undefined)
