@@ -95,9 +95,9 @@ export function syncRoster(deps: VendorDeps, vendor: VendorId): RosterSync {
     return changed
   }
 
-  async function publish(): Promise<void> {
+  async function publish(roster: Roster): Promise<void> {
     lastCreatedAt = Math.max(Math.floor(deps.nowMs() / 1000), lastCreatedAt + 1)
-    const written = await put(cell.get(), keys.nostr, lastCreatedAt, onRelay)
+    const written = await put(roster, keys.nostr, lastCreatedAt, onRelay)
     for (const [name, part] of written) onRelay.set(name, part)
   }
 
@@ -134,7 +134,7 @@ export function syncRoster(deps: VendorDeps, vendor: VendorId): RosterSync {
     if (!lacks()) return
     // The other tab had not seen an edit of this one when it wrote: say both.
     repair = setTimeout(() => {
-      if (!closed && lacks()) void publish().catch(() => undefined)
+      if (!closed && lacks()) void publish(cell.get()).catch(() => undefined)
     }, REPAIR_AFTER_MS)
   }
   /** Where the relay has nothing, there is nothing to repair: a page that only looks writes nothing. */
@@ -162,22 +162,29 @@ export function syncRoster(deps: VendorDeps, vendor: VendorId): RosterSync {
     await Promise.race([stored, late]).finally(() => clearTimeout(timer))
   }
 
+  /** One after the other; what others say meanwhile is merged, whatever becomes of this one. */
+  let editing: Promise<unknown> = Promise.resolve()
+  async function editNow(change: (roster: Roster) => Roster): Promise<void> {
+    await whenStored()
+    const next = change(cell.get())
+    try {
+      await publish(next)
+    } catch (cause) {
+      throw cause instanceof VendorError ? cause : unreachable(cause)
+    }
+    await take(next)
+  }
+
   return {
     roster: cell,
     stored,
-    async edit(change) {
-      await whenStored()
-      const before = cell.get()
-      cell.set(change(before))
-      try {
-        await publish()
-      } catch (cause) {
-        cell.set(before)
-        throw cause instanceof VendorError ? cause : unreachable(cause)
-      }
-      await store.put(home, JSON.stringify(cell.get())).catch(() => undefined)
+    edit(change) {
+      const edited = editing.then(() => editNow(change))
+      editing = edited.catch(() => undefined)
+      return edited
     },
     async handOver(to) {
+      await whenStored()
       try {
         await put(cell.get(), to, Math.floor(deps.nowMs() / 1000), new Map())
       } catch (cause) {

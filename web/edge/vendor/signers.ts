@@ -68,7 +68,6 @@ export function createSigners(
         const { nostr, nextNostr } = deps.keys
         if (!nextNostr) throw new VendorError('bad-form', 'There is no new Nostr key here: make one first.')
         const { roster } = need()
-        await roster.stored
         // First the list of devices: a crash in between leaves the old key in force, and this may be done again.
         await roster.handOver(nextNostr)
         const outcome = await inTargets((draft) => ({
