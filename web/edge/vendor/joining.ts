@@ -17,6 +17,8 @@ import type { RosterSync } from './roster-sync.ts'
 /** Requests shown; uninvited ones are the first to go. */
 const MAX_PENDING = 200
 const MAX_UNINVITED = 20
+/** Devices whose requests are remembered: keys are free, so one that was not invited makes room for any other. */
+const MAX_HEARD = 2000
 const MAX_DECLINED = 500
 /** A device that was declined goes on asking each minute; so long it is not shown again. */
 const DECLINED_MS = 86_400_000
@@ -60,7 +62,9 @@ export function createJoining(deps: VendorDeps, vendor: VendorId, roster: Roster
     const members = new Map(roster.roster.get().devices.map((one) => [one.key, one]))
     const open = [...latest.values()].filter((request) => {
       const declinedAt = declined[request.device]
-      if (declinedAt !== undefined && request.at < declinedAt + DECLINED_MS) return false
+      // By its clock or by this one: a device whose clock is ahead stays away as long as others.
+      if (declinedAt !== undefined && Math.min(request.at, deps.nowMs()) < declinedAt + DECLINED_MS)
+        return false
       const member = members.get(request.device)
       // A device that was revoked may ask again.
       return !member || (member.revokedAt !== undefined && request.at > member.revokedAt)
@@ -80,7 +84,7 @@ export function createJoining(deps: VendorDeps, vendor: VendorId, roster: Roster
     const before = latest.get(rumour.pubkey)
     if (before && (before.at > at || (before.at === at && before.id >= rumour.id))) return
     const { name, hardware, walletClient, secret: shown } = parsed.output
-    if (!before && latest.size >= MAX_PENDING * 10) return
+    if (!before && latest.size >= MAX_HEARD && !makeRoom()) return
     latest.set(rumour.pubkey, {
       id: rumour.id,
       device: rumour.pubkey,
@@ -95,6 +99,11 @@ export function createJoining(deps: VendorDeps, vendor: VendorId, roster: Roster
       ),
     })
     show()
+  }
+
+  function makeRoom(): boolean {
+    for (const { device, invited } of latest.values()) if (!invited) return latest.delete(device)
+    return false
   }
 
   function pending(id: string): JoinRequestView {
