@@ -41,6 +41,68 @@ test('shows balance and payments, and each new one by itself', async () => {
   expect(second.lines.map((line) => line.amount)).toEqual([2_500, 1_000])
 })
 
+/** A wallet whose lists come when they are let go, as they were when they were asked for. */
+function withSlowLists(wallet: Wallet) {
+  const asked: (() => void)[] = []
+  let tell: () => void = () => undefined
+  const history: Wallet['history'] = async (options) => {
+    const list = await wallet.history(options)
+    await new Promise<void>((resolve) => {
+      asked.push(resolve)
+      tell()
+    })
+    return list
+  }
+  /** When so many have been asked for; gives the last one's leave to come. */
+  const nth = async (count: number): Promise<() => void> => {
+    while (asked.length < count) await new Promise<void>((resolve) => (tell = resolve))
+    return asked[count - 1] ?? (() => undefined)
+  }
+  return { wallet: { ...wallet, history }, nth }
+}
+
+test('a payment that is told while the list is asked for stays on the list', async () => {
+  const money = createFakeMoney({ money: 'sandbox:x' })
+  const { wallet, nth } = withSlowLists(money.wallet('mine', msat(10_000)))
+  const watch = following(wallet)
+  const letGo = await nth(1)
+  await pay(wallet, money.wallet('theirs', msat(0)), 1_000)
+  await until(watch, ({ lines }) => lines.length === 1)
+  letGo()
+  expect((await until(watch, ({ atMs }) => atMs !== undefined)).lines).toHaveLength(1)
+})
+
+test('who asks for the list while it is on its way gets it anew', async () => {
+  const mine = createFakeMoney({ money: 'sandbox:x' }).wallet('mine', msat(10_000))
+  const { wallet, nth } = withSlowLists(mine)
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const watch = following(wallet)
+  await vi.advanceTimersByTimeAsync(10)
+  const letGo = await nth(1)
+  watch.refresh()
+  await vi.advanceTimersByTimeAsync(10)
+  letGo()
+  let again = false
+  void nth(2).then(() => (again = true))
+  await vi.advanceTimersByTimeAsync(1_000)
+  expect(again).toBe(true)
+})
+
+test('one that is stopped while it asks leaves no timer behind', async () => {
+  const mine = createFakeMoney({ money: 'sandbox:x' }).wallet('mine', msat(10_000))
+  const { wallet, nth } = withSlowLists(mine)
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const watch = watchWallet(wallet)
+  await vi.advanceTimersByTimeAsync(10)
+  const letGo = await nth(1)
+  watch.stop()
+  letGo()
+  await vi.advanceTimersByTimeAsync(10)
+  expect(vi.getTimerCount()).toBe(0)
+})
+
 test('a connection that may not tell its balance or history is no trouble', async () => {
   const mine = createFakeMoney({ money: 'sandbox:x' }).wallet('mine', msat(10_000))
   const hidden = async () => Promise.reject(new WalletError('restricted', 'no'))

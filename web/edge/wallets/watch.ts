@@ -48,6 +48,8 @@ export function watchWallet(wallet: Wallet, nowMs: () => number = Date.now): Wal
   let stopped = false
   /** Whether the list is asked for too: not after each payment, which notifications tell. */
   let listToo = true
+  /** Since the list was asked for, which need not have them. */
+  let toldSince: Transaction[] = []
 
   /** Runs after `ms`, or sooner if something sooner is planned. */
   function plan(ms: number): void {
@@ -68,6 +70,9 @@ export function watchWallet(wallet: Wallet, nowMs: () => number = Date.now): Wal
     }
     asking = true
     clearTimeout(poll)
+    const withList = listToo
+    listToo = false
+    toldSince = []
     try {
       const info = view.get().info ?? (await wallet.info())
       change({ info })
@@ -76,23 +81,23 @@ export function watchWallet(wallet: Wallet, nowMs: () => number = Date.now): Wal
       const latencyMs = nowMs() - startedMs
       const budget = await orHidden(wallet.budget())
       const lines =
-        listToo && info.features.has('history')
+        withList && info.features.has('history')
           ? await orHidden(wallet.history({ limit: MAX_LINES, offset: 0 }))
           : undefined
       const { trouble: _, balance: _b, budget: _g, ...rest } = view.get()
-      if (!stopped)
-        view.set({
-          ...rest,
-          latencyMs,
-          atMs: nowMs(),
-          ...(balance !== undefined && { balance }),
-          ...(budget && { budget }),
-          ...(lines && { lines }),
-        })
-      listToo = false
+      if (stopped) return
+      view.set({
+        ...rest,
+        latencyMs,
+        atMs: nowMs(),
+        ...(balance !== undefined && { balance }),
+        ...(budget && { budget }),
+        ...(lines && { lines: toldSince.reduce(withLine, lines) }),
+      })
       poll = setTimeout(again, info.features.has('notifications') ? POLL_TOLD_MS : POLL_MS)
     } catch (error) {
       change({ trouble: error instanceof Error ? error.message : String(error) })
+      listToo ||= withList
       plan(ASK_AGAIN_MS)
     } finally {
       asking = false
@@ -110,8 +115,8 @@ export function watchWallet(wallet: Wallet, nowMs: () => number = Date.now): Wal
 
   /** At once on the list; the balance follows. */
   function told(transaction: Transaction): void {
-    const others = view.get().lines.filter((line) => !samePayment(line, transaction))
-    change({ lines: [transaction, ...others].slice(0, MAX_LINES) })
+    if (asking) toldSince.push(transaction)
+    change({ lines: withLine(view.get().lines, transaction) })
     plan(0)
   }
 
@@ -136,6 +141,11 @@ export function watchWallet(wallet: Wallet, nowMs: () => number = Date.now): Wal
       for (const end of unwatch) end()
     },
   }
+}
+
+function withLine(lines: readonly Transaction[], transaction: Transaction): readonly Transaction[] {
+  const others = lines.filter((line) => !samePayment(line, transaction))
+  return [transaction, ...others].slice(0, MAX_LINES)
 }
 
 const samePayment = (a: Transaction, b: Transaction): boolean =>
