@@ -30,6 +30,7 @@ import {
   refuseReport,
   type ReportContext,
   type ReportVerdict,
+  type VerifyReceipt,
 } from '../../core/rollout/report.ts'
 import { isMember } from '../../core/rollout/roster.ts'
 import { verifyReceipt, type ReceiptCheck } from '../../core/exchange/quote.ts'
@@ -43,6 +44,8 @@ import { createRoom } from './room.ts'
 /** Keys outside the roster whose words are shown at all. */
 const MAX_STRANGERS = 50
 const MAX_REPORTS = 20_000
+/** One device's: it reports once on each release. */
+const MAX_DEVICES_REPORTS = 500
 /** Apart from the fleet's: keys are free, and what strangers report is only shown. */
 const MAX_STRANGERS_REPORTS = 200
 /** Waits between attempts to fetch a report's receipts; then the report is refused until the next reload. */
@@ -50,6 +53,8 @@ const BLOB_RETRY_MS = [1000, 3000, 10_000, 30_000, 60_000] as const
 /** The view is computed at most this often, and for a large fleet no more than a quarter of the time. */
 const REDRAW_MS = 100
 const REDRAW_REST = 3
+/** However long the last one took by a clock that may have been set meanwhile. */
+const MAX_REDRAW_MS = 10_000
 /** Of one subscription, which a relay takes as one message of at most 64 KiB. */
 const MAX_AUTHORS = 500
 const RECEIPTS_A_TURN = 8
@@ -82,13 +87,14 @@ export function watchFleet(
   const progress = new Map<PartyKey, Progress>()
   const strangers = new Set<PartyKey>()
   const isKnown = (device: PartyKey) => isMember(roster.get(), device)
-  const limits = { members: MAX_REPORTS, strangers: MAX_STRANGERS_REPORTS }
+  const limits = { members: MAX_REPORTS, each: MAX_DEVICES_REPORTS, strangers: MAX_STRANGERS_REPORTS }
   const reports = createRoom<Raw>(limits, isKnown)
   const addenda = createRoom<RawAddendum>(limits, isKnown)
   /** Reports whose receipts are being fetched; none are for strangers, whose words are only shown. */
   const wanted = new Set<string>()
   /** By report id: judging costs a signature check per receipt. */
   const verdicts = new Map<string, ReportVerdict>()
+  const late = new WeakMap<Receipt, ReceiptCheck>()
   const timers = new Set<ReturnType<typeof setTimeout>>()
   const fleet = liveCell<FleetView>(
     fleetView({ vendor, releases: [], roster: roster.get(), progress, reports: [] }),
@@ -116,7 +122,7 @@ export function watchFleet(
         fleet.set(compute())
         tookMs = deps.nowMs() - startedMs
       },
-      Math.max(REDRAW_MS, REDRAW_REST * tookMs),
+      Math.min(Math.max(REDRAW_MS, REDRAW_REST * tookMs), MAX_REDRAW_MS),
     )
   }
 
@@ -270,12 +276,18 @@ export function watchFleet(
     return all
   }
 
+  /** Of addenda: each view asks again. */
+  const verifyLate: VerifyReceipt = (receipt, against) => {
+    const check = late.get(receipt) ?? verifyReceipt(receipt, against)
+    late.set(receipt, check)
+    return check
+  }
   function lateOnes(all: readonly HeardReport[]): HeardAddendum[] {
     const counted = new Map<string, Set<string>>()
     for (const { device, report, verdict } of all) {
       if (verdict.tag === 'accepted') counted.set(`${device} ${report.path}`, new Set(verdict.payments))
     }
-    const late: HeardAddendum[] = []
+    const heard: HeardAddendum[] = []
     for (const { device, addendum } of addenda.values()) {
       const payments = counted.get(`${device} ${addendum.path}`)
       // Until the report itself counts there is nothing to add to.
@@ -284,13 +296,14 @@ export function watchFleet(
         vendor,
         release: releaseAt(addendum.path),
         author: device,
+        verifyReceipt: verifyLate,
       })
       if (check.tag === 'refused') continue
       payments.add(check.paymentHash)
       const { seller, paymentHash, paidMsat } = check
-      late.push({ device, path: addendum.path, seller, paymentHash, paidMsat, feesMsat: addendum.feesMsat })
+      heard.push({ device, path: addendum.path, seller, paymentHash, paidMsat, feesMsat: addendum.feesMsat })
     }
-    return late
+    return heard
   }
 
   function compute(): FleetView {

@@ -20,7 +20,7 @@ import { syncRoster, type RosterSync } from './roster-sync.ts'
 import type { Standing } from './standing.ts'
 
 /** Messages remembered, so that none is read twice: the fleet's, and apart from them those of unknown keys. */
-const MAX_RUMOURS = { members: 50_000, strangers: 5000 } as const
+const MAX_RUMOURS = { members: 50_000, each: 1000, strangers: 5000 } as const
 
 /** There before a session is, and after it. */
 export type Views = Readonly<{
