@@ -84,18 +84,27 @@ async function run(request: OpfsRequest): Promise<Uint8Array<ArrayBuffer> | unde
 
 async function openFile(request: Extract<OpfsRequest, { op: 'open' }>): Promise<Uint8Array<ArrayBuffer>> {
   closeFile(request.name)
-  const data = await handle(request.name)
-  const bits = await handle(`${request.name}.have`)
   const have = new Uint8Array(Math.ceil(request.bits / 8))
-  if (bits.getSize() === have.length && data.getSize() === request.length) bits.read(have, { at: 0 })
-  else {
-    data.truncate(request.length)
-    bits.truncate(have.length)
-    bits.write(have, { at: 0 })
-    bits.flush()
+  const handles: SyncHandle[] = []
+  try {
+    const data = await handle(request.name)
+    handles.push(data)
+    const bits = await handle(`${request.name}.have`)
+    handles.push(bits)
+    if (bits.getSize() === have.length && data.getSize() === request.length) bits.read(have, { at: 0 })
+    else {
+      data.truncate(request.length)
+      bits.truncate(have.length)
+      bits.write(have, { at: 0 })
+      bits.flush()
+    }
+    open.set(request.name, { data, bits, have, unflushed: [], flushing: undefined })
+    return have.slice()
+  } catch (error) {
+    // One that stays open keeps the next try out.
+    for (const one of handles) one.close()
+    throw error
   }
-  open.set(request.name, { data, bits, have, unflushed: [], flushing: undefined })
-  return have.slice()
 }
 
 function writeAll(into: SyncHandle, bytes: Uint8Array, at: number): void {
