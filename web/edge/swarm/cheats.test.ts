@@ -1,4 +1,4 @@
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
 import { toHex, type Bytes, type InfoHash, type PartyKey, type VendorId } from '../../core/bytes.ts'
 import { accusationEvent, contentOf, proofIn } from '../../core/exchange/accusation.ts'
 import { cheatBounds } from '../../core/exchange/cheats.ts'
@@ -303,4 +303,24 @@ test('who is met on a wire is asked about by name, once', async () => {
   expect(byName()).toMatchObject([{ '#p': [seller.key] }])
   cheats.meet([seller.key])
   expect(byName()).toHaveLength(1)
+})
+
+test('who is met is asked about also after the clock was set back', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const relay = new Relay()
+  let clockMs = nowMs()
+  const { cheats } = start(relay, party('b'), { nowMs: () => clockMs })
+  cheats.follow(vendor, [release], [])
+  await cheats.loaded
+  const asked = () => relay.asked.flat().flatMap((filter) => filter['#p'] ?? [])
+  cheats.meet([seller.key])
+  await vi.advanceTimersByTimeAsync(3_000)
+  expect(asked()).toEqual([seller.key])
+  clockMs -= 3_600_000
+  const other = party('other seller').key
+  cheats.meet([other])
+  await vi.advanceTimersByTimeAsync(3_000)
+  expect(asked()).toContain(other)
+  await cheats.stop()
 })

@@ -240,14 +240,15 @@ export function createCheats(deps: CheatsDeps): Cheats {
 
   function askSoon(): void {
     if (stopped) return
-    metTimer ??= setTimeout(askAboutMet, Math.max(0, askedAtMs + MET_EVERY_MS - nowMs()))
+    const waitMs = Math.max(0, askedAtMs + MET_EVERY_MS - nowMs())
+    metTimer ??= setTimeout(askAboutMet, Math.min(waitMs, MET_EVERY_MS)) // the clock may have been set back
   }
 
   /** Whoever is met is asked about by name: no flood about other keys can hide a proof. */
   function askAboutMet(): void {
     metTimer = undefined
     if (stopped || followed.size === 0) return
-    const nowAgain = nowMs() - askedAllAtMs >= MET_AGAIN_MS
+    const nowAgain = Math.abs(nowMs() - askedAllAtMs) >= MET_AGAIN_MS
     if (nowAgain) askedAllAtMs = nowMs()
     const keys = [...book.met].filter((key) => !book.cheats.has(key)).slice(-MAX_FILTER_VALUES)
     if (!nowAgain && keys.every((key) => asked.has(key))) return
