@@ -1,6 +1,6 @@
 /** What a distributor remembers in its journal: terms, what it carries, what had to go, what it earned. Parsed on the way in. */
 import * as v from 'valibot'
-import { fromUtf8, toHex, utf8, type InfoHash, type VendorId } from '../../core/bytes.ts'
+import { fromUtf8, sha256Hex, toHex, utf8, type InfoHash, type VendorId } from '../../core/bytes.ts'
 import { msat, type Money } from '../../core/money/msat.ts'
 import { infoHashSchema, msatSchema, releaseSchema, sha256HexSchema } from '../../core/release/target.ts'
 import { noEarnings, parseEarnings, type Earnings } from '../../core/swarm/carry-earnings.ts'
@@ -101,9 +101,12 @@ export async function loadEarnings(journal: Journal, nowMs: number): Promise<Ear
 export const saveEarnings = (journal: Journal, earnings: Earnings): Promise<void> =>
   write(journal, 'earnings', earnings)
 
-/** Trusted metadata of one vendor, in the journal: names become hex, since keys know fewer characters. */
+/** Trusted metadata of one vendor, in the journal: keys know fewer characters than names, and a file system fewer in all. */
 export function metadataStore(journal: Journal, vendor: VendorId): TextStore {
-  const key = (name: string) => `${PREFIX}tuf/${vendor}/${toHex(utf8(name))}`
+  const key = (name: string) => {
+    const bytes = utf8(name)
+    return `${PREFIX}tuf/${vendor}/${bytes.length <= 32 ? toHex(bytes) : sha256Hex(bytes)}`
+  }
   return {
     get: async (name) => {
       const bytes = await journal.get(key(name))
