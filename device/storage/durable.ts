@@ -1,11 +1,14 @@
 /** Files that are there whole or not at all, after a power cut too: tmp, fsync, rename, fsync of the directory. */
+import { randomBytes } from 'node:crypto'
 import { open, mkdir, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { storageError } from './errors.ts'
 
+/** Numbers of processes come again, in a container at every start: what one that was killed left must be in nobody's way. */
+const run = randomBytes(4).toString('hex')
 let serial = 0
-/** A name beside `path` that no other writer of this process uses. */
-export const temporaryName = (path: string): string => `${path}.${process.pid}-${++serial}.tmp`
+/** A name beside `path` that no other writer uses. */
+export const temporaryName = (path: string): string => `${path}.${run}-${++serial}.tmp`
 
 export async function syncDirectory(path: string): Promise<void> {
   const handle = await open(path, 'r')

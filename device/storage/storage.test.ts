@@ -3,7 +3,7 @@ import { mkdtemp, open, readFile, readdir, rm, stat, truncate, writeFile } from 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { writeDurably } from './durable.ts'
 import { StorageError } from './errors.ts'
 import { openJournal } from './journal.ts'
@@ -241,4 +241,13 @@ describe('sync group', () => {
     await second
     expect(runs).toBe(2)
   })
+})
+
+test('what a killed process with the same number has left is in nobody’s way', async () => {
+  const first = await import('./durable.ts')
+  const before = Number(/-(\d+)\.tmp$/.exec(first.temporaryName('x'))?.[1])
+  vi.resetModules()
+  const second = await import('./durable.ts')
+  const names = Array.from({ length: before }, () => second.temporaryName('x'))
+  expect(names).not.toContain(first.temporaryName('x').replace(/\d+\.tmp$/, `${before}.tmp`))
 })
