@@ -53,8 +53,10 @@ export async function openBook(flags: Flags): Promise<WalletBook> {
   let book = await readBook(file)
   const given = await walletInput(flags)
   const opened: Wallet[] = []
-  const save = async (next: Book): Promise<void> => {
+  /** Another command may have written meanwhile: the keys of its accounts stay. */
+  const save = async (change: (book: Book) => Book): Promise<void> => {
     await makeDirectory(dir)
+    const next = change(await readBook(file))
     await writeDurably(file, `${JSON.stringify(next, null, 2)}\n`)
     book = next
   }
@@ -70,8 +72,8 @@ export async function openBook(flags: Flags): Promise<WalletBook> {
     if (relay === undefined)
       throw usage('No wallet is known: give --wallet-file, SATPATCH_WALLET, or --relay URL for play money.')
     const { connection } = await openPlayAccount(relay, { name: 'satpatch wallet' })
-    await save({ ...book, source: connection })
-    return connection
+    await save((now) => ({ source: connection, ...now }))
+    return book.source ?? connection
   }
   return {
     source: async () => open(await sourceUri()),
@@ -86,26 +88,30 @@ export async function openBook(flags: Flags): Promise<WalletBook> {
     },
     open: ({ connection }) => open(connection),
     async add(name) {
-      if (book.accounts.some((one) => one.name === name))
-        throw usage(`There is an account "${name}" already.`)
       const parsed = parseConnection(await sourceUri())
       if (!parsed.ok) throw usage(parsed.message)
       const { wallet, relays } = parsed.connection
       const connection = composeConnection({ wallet, relays, secret: toHex(randomBytes(32)) })
       const account = { name, connection }
-      await save({ ...book, accounts: [...book.accounts, account] })
+      await save((now) => {
+        if (now.accounts.some((one) => one.name === name))
+          throw usage(`There is an account "${name}" already.`)
+        return { ...now, accounts: [...now.accounts, account] }
+      })
       return account
     },
     async reachedBy(account, { walletPubkey, relays }) {
       const { secret } = partsOf(account)
       const connection = composeConnection({ wallet: walletPubkey, relays, secret: toHex(secret) })
       const reached = { ...account, connection }
-      const accounts = book.accounts.map((one) => (one.name === account.name ? reached : one))
-      await save({ ...book, accounts })
+      await save((now) => ({
+        ...now,
+        accounts: now.accounts.map((one) => (one.name === account.name ? reached : one)),
+      }))
       return reached
     },
     remove: (account) =>
-      save({ ...book, accounts: book.accounts.filter((one) => one.name !== account.name) }),
+      save((now) => ({ ...now, accounts: now.accounts.filter((one) => one.name !== account.name) })),
     close() {
       for (const wallet of opened) wallet.close()
     },
