@@ -274,3 +274,47 @@ test('an offer that has expired is passed over', async () => {
   await vi.waitUntil(() => brief.requests().length > 1, 3000)
   await download.stop()
 })
+
+test('one that is stopped while it takes up its books listens to nobody', async () => {
+  const journal = memoryJournal()
+  const read = Promise.withResolvers<void>()
+  const { keys } = journal
+  journal.keys = async (prefix) => (await read.promise, keys(prefix))
+  let listening = 0
+  const onEvent = () => {
+    listening++
+    return () => void listening--
+  }
+  const { download, seller } = scene(ONE, { wallet: muteWallet({ onEvent }), journal })
+  const starting = download.start()
+  await download.stop()
+  read.resolve()
+  await starting
+  expect(listening).toBe(0)
+  const late = seller('late')
+  late.offer()
+  expect(late.requests()).toEqual([])
+  expect(download.get().state.tag).toBe('stopped')
+})
+
+test('what comes in while the balance is asked for is not waited for until it is asked for again', async () => {
+  const answers: ((balance: Msat) => void)[] = []
+  let hear = (_: WalletEvent): void => undefined
+  const { download, seller } = scene(ONE, {
+    wallet: muteWallet({
+      balance: () => new Promise((done) => answers.push(done)),
+      onEvent: (run) => ((hear = run), () => undefined),
+    }),
+  })
+  const starting = download.start()
+  await vi.waitUntil(() => answers.length === 1)
+  const one = seller('one')
+  one.offer()
+  hear({ tag: 'received' } as WalletEvent)
+  answers[0]!(ZERO) // as it was before
+  await starting
+  expect(answers).toHaveLength(2)
+  answers[1]!(msat(1e9))
+  await vi.waitUntil(() => one.requests().length > 0)
+  await download.stop()
+})

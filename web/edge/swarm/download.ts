@@ -131,7 +131,9 @@ class RunningDownload implements Download {
     for (let piece = 0; piece < this.#session.meta.pieces; piece++)
       if (((have[piece >> 3] ?? 0) >> (7 - (piece & 7))) & 1) there.push(piece)
     this.#step({ tag: 'stored', pieces: there })
+    const stops = this.#stops
     await this.#payer.resume()
+    if (this.#stops !== stops) return // stopped meanwhile
     this.#stage = 'buying'
     if (this.#deps.cheats !== undefined)
       this.#stops.push(this.#deps.cheats.subscribe(() => this.#leaveCheats()))

@@ -22,6 +22,8 @@ export class Payer {
   /** When the balance was last asked for. */
   askedAtMs = 0
   #asking = false
+  /** Something came in while it was asked for. */
+  #askAgain = false
   /** Of before a restart. */
   #feesOpen: readonly FeesOpen[] = []
 
@@ -191,7 +193,11 @@ export class Payer {
   async askWallet(): Promise<void> {
     const { deps, buyer } = this.#parts
     const { wallet } = deps
-    if (wallet === undefined || this.#asking) return
+    if (wallet === undefined) return
+    if (this.#asking) {
+      this.#askAgain = true
+      return
+    }
     this.#asking = true
     this.askedAtMs = this.#parts.clock.nowMs()
     try {
@@ -205,6 +211,9 @@ export class Payer {
       deps.log?.('wallet silent', { message: error instanceof Error ? error.message : String(error) })
     } finally {
       this.#asking = false
+      const again = this.#askAgain && this.#parts.running
+      this.#askAgain = false
+      if (again) void this.askWallet()
     }
   }
 }
