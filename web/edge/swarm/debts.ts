@@ -32,6 +32,8 @@ type DebtRecord = v.InferOutput<typeof debtSchema>
 export class Debts {
   readonly #parts: ShopParts
   readonly #records = new Map<Sha256Hex, DebtRecord>()
+  /** Invoices that the wallet is asked for: one a debt, however often its buyer asks. */
+  readonly #renewing = new Map<Sha256Hex, Promise<SignedQuote>>()
 
   constructor(parts: ShopParts) {
     this.#parts = parts
@@ -107,7 +109,15 @@ export class Debts {
     }
   }
 
-  async #renewed(quote: Quote, record: DebtRecord): Promise<SignedQuote> {
+  #renewed(quote: Quote, record: DebtRecord): Promise<SignedQuote> {
+    const { id } = quote
+    const renewing =
+      this.#renewing.get(id) ?? this.#renew(quote, record).finally(() => this.#renewing.delete(id))
+    this.#renewing.set(id, renewing)
+    return renewing
+  }
+
+  async #renew(quote: Quote, record: DebtRecord): Promise<SignedQuote> {
     const { deps } = this.#parts
     const invoice = await this.invoice(quote)
     const expiry = Math.floor(deps.nowMs() / 1000) + CREDIT_QUOTE_S

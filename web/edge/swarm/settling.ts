@@ -42,7 +42,7 @@ export class Settling {
   /** Sales that may be forgotten once the wallet says that nothing comes any more, and since when. */
   readonly #late = new Map<Sha256Hex, Readonly<{ sale: Sale; sinceMs: number }>>()
   #lastLookUpMs = 0
-  #againAtMs = 0
+  #lastTickMs = 0
   /** Something from before a restart could not be looked up. */
   #unrecovered = false
 
@@ -118,8 +118,8 @@ export class Settling {
   async tick(): Promise<void> {
     const { deps, desk } = this.#parts
     const nowMs = deps.nowMs()
-    if (nowMs < this.#againAtMs) return
-    this.#againAtMs = nowMs + AGAIN_MS
+    if (Math.abs(nowMs - this.#lastTickMs) < AGAIN_MS) return // forward or back, as a clock is set
+    this.#lastTickMs = nowMs
     if (this.#unrecovered) await this.recover()
     for (const sale of [...desk.sales.values()])
       if (sale.state === 'locked') await this.#lookUp(sale.id, paymentHashOf(this.#parts.secretOf(sale.id)))
@@ -156,7 +156,7 @@ export class Settling {
   /** Notifications may be lost with a connection: when it is back, open sales are looked up. */
   async lookUpOpen(): Promise<void> {
     const nowMs = this.#parts.deps.nowMs()
-    if (nowMs - this.#lastLookUpMs < LOOK_UP_MS) return
+    if (Math.abs(nowMs - this.#lastLookUpMs) < LOOK_UP_MS) return
     this.#lastLookUpMs = nowMs
     await this.#debts.lookUp()
     for (const sale of [...this.#parts.desk.sales.values()]) {

@@ -1,9 +1,9 @@
 import { expect, test, vi } from 'vitest'
 import { fromHex, sha256Hex, type Sha256Hex } from '../../core/bytes.ts'
 import { openQuote } from '../../core/exchange/quote.ts'
-import { party } from '../../core/exchange/sample.ts'
+import { MONEY, party } from '../../core/exchange/sample.ts'
 import { msat } from '../../core/money/msat.ts'
-import { type HoldInvoiceRequest, type InvoiceRequest, type Transaction } from '../wallet/wallet.ts'
+import type { HoldInvoiceRequest, InvoiceRequest, Transaction, WalletInfo } from '../wallet/wallet.ts'
 import { shopScene } from './shop.sample.ts'
 
 const PIECE = 1024 * 1024
@@ -125,5 +125,82 @@ test('a payment that was on its way when its quote had lapsed brings the key and
   state = 'expired'
   pass(10_000)
   await vi.waitFor(() => expect(records()).toEqual([]), patience)
+  await shop.stop()
+})
+
+test('one that is stopped while its wallet is asked what it can do sells nothing, and listens to nobody', async () => {
+  const asked = Promise.withResolvers<WalletInfo>()
+  let listening = 0
+  const { shop, join } = shopScene(SMALL, [], {
+    info: () => asked.promise,
+    onEvent: () => {
+      listening++
+      return () => void listening--
+    },
+  })
+  const starting = shop.start()
+  await new Promise(setImmediate)
+  await shop.stop()
+  asked.resolve({ money: MONEY, alias: '', features: new Set(['receive', 'preimage-invoices']) })
+  await starting
+  expect(listening).toBe(0)
+  const buyer = join('buyer')
+  buyer.say({ t: 'request', id: 1, pieces: [0] })
+  expect(buyer.heard).toEqual([])
+})
+
+test('a debt whose buyer asks for another invoice again and again costs the wallet one', async () => {
+  let made = 0
+  const { shop, join, pass } = shopScene(SMALL, [], {
+    makeInvoice: ({ amount }: InvoiceRequest) => {
+      const paymentHash = sha256Hex(new Uint8Array([++made]))
+      return Promise.resolve({ bolt11: `lnbcrt${made}`, paymentHash, amount, expiresAtMs: 0 })
+    },
+  })
+  await shop.start()
+  const buyer = join('buyer')
+  const quotes = () =>
+    buyer.heard.flatMap((message) => {
+      const signed = message.t === 'quote' ? openQuote(message.quote, message.sig) : undefined
+      return signed === undefined ? [] : [signed.quote]
+    })
+  buyer.say({ t: 'request', id: 1, pieces: [0] })
+  await vi.waitFor(() => expect(quotes()).toHaveLength(1), patience)
+  pass(601_000)
+  const { id: quote } = quotes()[0]!
+  for (let i = 0; i < 20; i++) buyer.say({ t: 'renew', id: 1, quote })
+  await vi.waitFor(() => expect(quotes()).toHaveLength(21), patience)
+  expect(made).toBe(2)
+  expect(new Set(quotes().map(({ invoice }) => invoice))).toEqual(new Set(['lnbcrt1', 'lnbcrt2']))
+  await shop.stop()
+})
+
+test('a lock is looked up again also after the clock was set back', async () => {
+  let paymentHash = '' as Sha256Hex
+  let answers = false
+  let looked = 0
+  const mute = () => Promise.reject(new Error('The wallet has not answered in time.'))
+  const { shop, join, pass, tell } = shopScene(SMALL, ['hold-invoices'], {
+    makeHoldInvoice: (request: HoldInvoiceRequest) => {
+      paymentHash = request.paymentHash
+      return Promise.resolve({ bolt11: 'lnbcrt', paymentHash, amount: request.amount, expiresAtMs: 0 })
+    },
+    settleHoldInvoice: () => (answers ? Promise.resolve() : mute()),
+    lookUp: () => {
+      looked++
+      return answers ? Promise.resolve(transaction(paymentHash, 'accepted')) : mute()
+    },
+  })
+  await shop.start()
+  const buyer = join('buyer')
+  buyer.say({ t: 'request', id: 1, pieces: [0] })
+  await vi.waitFor(() => expect(buyer.said('quote')).toBe(true), patience)
+  tell({ tag: 'hold-accepted', transaction: transaction(paymentHash, 'accepted'), settleByMs: 0 })
+  await vi.waitFor(() => expect(looked).toBe(1), patience)
+  pass(10_000)
+  await vi.waitFor(() => expect(looked).toBe(2), patience)
+  answers = true
+  pass(-3_600_000)
+  await vi.waitFor(() => expect(buyer.said('key')).toBe(true), patience)
   await shop.stop()
 })

@@ -86,9 +86,11 @@ class RunningShop implements Shop {
     if (this.#running) return
     this.#running = true
     this.#parts.desk.open = true
+    const stops = this.#stops
     this.#sellerKey = await this.#loadSellerKey()
     await this.#debts.load()
     await this.#loadTerms()
+    if (this.#stops !== stops) return // stopped meanwhile
     const { wallet } = this.#deps
     if (wallet !== undefined) {
       this.#stops.push(wallet.onEvent((event) => this.#settling.onWallet(event)))
