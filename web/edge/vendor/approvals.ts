@@ -146,6 +146,7 @@ export function watchApprovals(deps: Deps, vendor: VendorId, onGone: () => void)
   let ids: readonly Sha256Hex[] = []
   let timer: ReturnType<typeof setTimeout> | undefined
   let closed = false
+  let looks = 0
 
   const keep = (next: readonly Sha256Hex[]): Promise<void> => {
     ids = next
@@ -154,9 +155,11 @@ export function watchApprovals(deps: Deps, vendor: VendorId, onGone: () => void)
   const again = (): void => {
     clearTimeout(timer)
     if (!closed && ids.length > 0)
-      timer = setTimeout(() => void refresh().catch(() => again()), LOOK_EVERY_MS)
+      timer = setTimeout(() => void refresh().catch(() => undefined), LOOK_EVERY_MS)
   }
-  async function refresh(): Promise<void> {
+  const refresh = (): Promise<void> => lookAll(++looks).finally(again)
+  /** Of looks that overlap the last one shows what it saw: the others may not know of what was added since. */
+  async function lookAll(turn: number): Promise<void> {
     const views: WaitingView[] = []
     const gone: Sha256Hex[] = []
     for (const id of ids) {
@@ -168,18 +171,18 @@ export function watchApprovals(deps: Deps, vendor: VendorId, onGone: () => void)
       if (view) views.push(view)
       else gone.push(id)
     }
-    if (closed) return
-    if (gone.length > 0) await keep(ids.filter((id) => !gone.includes(id)))
+    if (closed || turn !== looks) return
     waiting.set(views)
-    if (gone.length > 0) onGone()
-    again()
+    if (gone.length === 0) return
+    onGone()
+    await keep(ids.filter((id) => !gone.includes(id)))
   }
   const started = deps.store.get(home).then(async (text) => {
     const kept = v.safeParse(keptSchema, text)
     if (kept.success) ids = [...kept.output, ...ids]
     await refresh()
   })
-  started.catch(() => again())
+  started.catch(() => undefined)
 
   return {
     waiting,
