@@ -71,11 +71,12 @@ export const createVendor: CreateVendor = (deps) => {
     deps.log?.('vendor refresh failed', { tag: result.tag, text: failureText(result) })
     // What was verified before goes on being shown; only a page that has nothing says so.
     if (!standing.verified()) standing.status.set({ tag: 'trouble', text: failureText(result) })
-    later(() => void update(id, attempt + 1), attempt)
+    // In turn: what was published meanwhile is not taken back by an older answer.
+    later(() => void inTurn(() => update(id, attempt + 1)).catch(() => undefined), attempt)
   }
 
   function open(id: VendorId): void {
-    if (session) return
+    if (session || closed) return
     vendor = id
     session = openSession(deps, id, standing, views, {
       onPublished: () => void inTurn(engine.afterOthers).catch(() => undefined),
