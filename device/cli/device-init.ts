@@ -15,6 +15,7 @@ import { deviceToml } from '../config/template.ts'
 import { writeJoinState } from '../run/join-state.ts'
 import { awaitAcceptance, keepAcceptance } from '../run/joining.ts'
 import { boundText, readRecord, recordFile } from '../run/record.ts'
+import { MAX_TIMER_MS } from '../run/timer.ts'
 import { makeDirectory, writeDurably } from '../storage/durable.ts'
 import { CliError, EXIT, stopSignal, usage, type Command, type ExitCode, type Input } from './command.ts'
 import { walletInput } from './secret-input.ts'
@@ -108,7 +109,7 @@ async function joinFleet(input: Input, config: DeviceConfig, code: JoinCode): Pr
   const pool = createPool([network.nostrUrl])
   const timeoutS = flags.count('timeout') ?? DEFAULT_TIMEOUT_S
   const stopper = new AbortController()
-  const timer = setTimeout(() => stopper.abort(), timeoutS * 1000)
+  const timer = setTimeout(() => stopper.abort(), Math.min(timeoutS * 1000, MAX_TIMER_MS))
   void stopSignal().then(() => stopper.abort())
   try {
     const accept = await awaitAcceptance({

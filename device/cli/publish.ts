@@ -7,6 +7,7 @@ import { msat } from '../../web/core/money/msat.ts'
 import type { Release } from '../../web/core/release/target.ts'
 import { signLink } from '../../web/core/release/sign-link.ts'
 import { VendorError, type NewRelease, type ReleaseForm, type Vendor } from '../../web/edge/vendor/api.ts'
+import { MAX_TIMER_MS } from '../run/timer.ts'
 import { openCompleteStore, openSource } from '../storage/complete-store.ts'
 import { cryptFile } from '../storage/crypt-file.ts'
 import { writeDurably } from '../storage/durable.ts'
@@ -127,7 +128,8 @@ once they have. A vendor that is new to the relay needs --admit with the code of
       })
       const timeoutS = flags.count('timeout')
       const late = new Promise<'late'>((done) => {
-        if (timeoutS !== undefined) setTimeout(() => done('late'), timeoutS * 1000).unref()
+        if (timeoutS !== undefined)
+          setTimeout(() => done('late'), Math.min(timeoutS * 1000, MAX_TIMER_MS)).unref()
       })
       const release = published instanceof VendorError ? await cosigned(published) : published[0]
       if (release === 'waiting') return EXIT.waiting

@@ -304,6 +304,10 @@ describe('a command', () => {
     expect(result).toEqual({ tag: 'failed', how: 'did not finish within 0.15 s', output: 'begun' })
   })
 
+  test('may have more time than a timer can wait', async () => {
+    expect(await run('sleep 0.1; echo done', 365 * 86_400_000)).toEqual({ tag: 'ok', output: 'done' })
+  })
+
   test('keeps a bounded tail of its output', async () => {
     const result = await run('head -c 100000 /dev/zero | tr "\\0" x; echo end')
     expect(result.tag === 'ok' && result.output.endsWith('xend')).toBe(true)

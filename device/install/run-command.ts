@@ -1,5 +1,6 @@
 /** Runs one of the owner's commands with a time limit; its output's tail is kept for the log and the report. */
 import { spawn } from 'node:child_process'
+import { MAX_TIMER_MS } from '../run/timer.ts'
 
 /** Last bytes of output kept. */
 export const MAX_OUTPUT_BYTES = 4096
@@ -64,7 +65,7 @@ export function runCommand(command: string, options: CommandOptions): Promise<Co
         stderr?.destroy()
       }, GRACE_MS)
     }
-    const timer = setTimeout(() => end('timeout'), options.timeoutMs)
+    const timer = setTimeout(() => end('timeout'), Math.min(options.timeoutMs, MAX_TIMER_MS))
     const onAbort = (): void => end('stopped')
     options.signal.addEventListener('abort', onAbort, { once: true })
 

@@ -1,4 +1,5 @@
 /** One thing to wait on for a loop that sleeps until something changed. */
+import { MAX_TIMER_MS } from './timer.ts'
 
 export interface Wake {
   /** Ends the present or the next sleep. */
@@ -20,7 +21,7 @@ export function createWake(signal: AbortSignal): Wake {
     async sleep(maxMs) {
       if (!pending && !signal.aborted) {
         await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, maxMs)
+          const timer = setTimeout(resolve, Math.min(maxMs, MAX_TIMER_MS))
           end = () => {
             clearTimeout(timer)
             resolve()
