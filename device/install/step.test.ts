@@ -29,6 +29,7 @@ import {
 } from '../../web/core/release/test-repository.ts'
 import type { Plan } from '../../web/core/rollout/lifecycle.ts'
 import { childLink, permissionFlags, strippedEnvironment } from './links.ts'
+import { openInstallStep } from './step.ts'
 import { remoteInstaller } from './step-link.ts'
 import type { InstallSettings } from './settings.ts'
 import { linesOf, type Question, type StepResult } from './step-messages.ts'
@@ -370,4 +371,44 @@ describe('as a child', () => {
     expect(await checking).toEqual({ tag: 'stopped' })
     await link.close()
   })
+})
+
+test('a way back that the end of the step cuts off is gone again by the next one', async () => {
+  const [five, six] = [entry('5.0'), entry('6.0')]
+  const own = testRepository(NOW)
+  own.publish([five, six])
+  await bought(five)
+  await bought(six)
+  const opened = (rollback_command: string, signal: AbortSignal) =>
+    openInstallStep({
+      settings: {
+        ...settings(''),
+        vendor: own.vendor,
+        state_dir: at('custom', 'state'),
+        products_dir: at('custom', 'products'),
+        command: 'true',
+        rollback_command,
+      },
+      nowMs: () => NOW,
+      builtAtS: 0,
+      signal,
+    })
+  const plan: Plan = { slot: 'a', previous: null }
+  const question = (ask: Question['ask'], { path, sha256 }: TargetEntry): Question => ({
+    ...{ id: 1, ask, release: { path, sha256: sha256 as Sha256Hex }, plan },
+    ...(ask === 'place' && { files: textsOf(own.files) }),
+  })
+  const stopper = new AbortController()
+  const begun = at('rollback-begun')
+  const first = await opened(`touch ${begun}; until [ -e never ]; do sleep 0.05; done`, stopper.signal)
+  expect(await first.answer(question('place', five))).toEqual({ tag: 'ok' })
+  expect(await first.answer(question('activate', five))).toEqual({ tag: 'ok' })
+  const next = first.answer(question('place', six))
+  await expect.poll(() => readdir(dir)).toContain('rollback-begun')
+  stopper.abort()
+  expect(await next).toEqual({ tag: 'stopped' })
+  const undone = at('rollback-done')
+  const second = await opened(`touch ${undone}`, new AbortController().signal)
+  expect(await second.answer(question('place', six))).toEqual({ tag: 'ok' })
+  expect(await readdir(dir)).toContain('rollback-done')
 })

@@ -112,12 +112,16 @@ export async function openInstallStep(deps: StepDeps): Promise<InstallStep> {
   }
 
   /** What was begun and never ended, of another release: what ran before it comes back first. */
-  async function endOthers(release: Release): Promise<void> {
+  async function endOthers(release: Release): Promise<'ended' | 'stopped'> {
     const { pending, ...rest } = stateOfProduct(state, release.product)
-    if (pending === undefined) return
-    if (pending.release.path === release.path && pending.release.sha256 === release.sha256) return
-    if (pending.at === 'switched') await installer.restore(pending.plan, pending.release as Release)
+    if (pending === undefined) return 'ended'
+    if (pending.release.path === release.path && pending.release.sha256 === release.sha256) return 'ended'
+    if (pending.at === 'switched') {
+      const { tag } = await installer.restore(pending.plan, pending.release as Release)
+      if (tag === 'stopped') return tag // it is on record, and begun again
+    }
     await keepProduct(release.product, rest)
+    return 'ended'
   }
 
   /** Nothing is promised here: `place` verifies. */
@@ -131,7 +135,7 @@ export async function openInstallStep(deps: StepDeps): Promise<InstallStep> {
     if (release === undefined)
       return unfit(`the vendor’s signed metadata does not name ${question.release.path} with these bytes`)
     const { product } = release
-    await endOthers(release)
+    if ((await endOthers(release)) === 'stopped') return { tag: 'stopped' }
     const why = mayInstall(state, release, { ...settings, handsOver: settings.command !== '' })
     if (why !== undefined) return unfit(why)
     const own = await installer.prepare(product)
