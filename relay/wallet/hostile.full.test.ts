@@ -60,7 +60,7 @@ test('ten thousand malformed requests move no money, are answered in the words o
     const other = rawClient(service, (await service.wallet.openAccount({ grantMsat: 10_000 })).connection)
     // Something to hit: a connection, an open invoice, a held payment.
     client.ask('create_connection', {
-      pubkey: 'ff'.repeat(32),
+      pubkey: 'fe'.repeat(32),
       name: 'child',
       request_methods: ['pay_invoice'],
     })

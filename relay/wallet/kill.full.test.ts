@@ -4,7 +4,7 @@ import { killAtEachStep, type Case, type Parties } from './kill-harness.ts'
 
 const preimage = '0a'.repeat(32)
 const payment_hash = sha256Hex(fromHex(preimage))
-const pubkey = '0b'.repeat(32)
+const pubkey = '0c'.repeat(32)
 
 /** 400 msat of the payer, and 4 of fees, are locked for the payee. */
 function lock({ payer, payee }: Parties): void {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, describe, expect, test } from 'vitest'
 import { fromHex, sha256Hex } from '../../web/core/bytes.ts'
+import { publicKey } from '../../web/core/nostr/event.ts'
 import { METHODS, Nip47Refusal, type Method } from '../../web/core/wallet/nip47.ts'
 import { audit } from './audit.ts'
 import { sandboxBackend } from './backend.ts'
@@ -33,7 +34,7 @@ function bench(feePpm = 0) {
   }
   let at = Date.UTC(2026, 0, 15, 23, 59)
   const clients: string[] = []
-  const clientKey = (n: number): string => (n + 1).toString(16).padStart(64, '0')
+  const clientKey = (n: number): string => publicKey(new Uint8Array(32).fill(n + 1))
   const open = (grantMsat: number): string => {
     const client = clientKey(clients.length)
     ledger.db.transaction(() => {

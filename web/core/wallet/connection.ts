@@ -1,6 +1,7 @@
 /** Nostr Wallet Connect URIs (NIP-47 "Nostr Wallet Connect URI"). They hold a secret: never log one. */
 import { fromHex, parsePartyKey, type PartyKey } from '../bytes.ts'
 import type { SecretKey } from '../nostr/event.ts'
+import { isSecret } from './point.ts'
 
 export type WalletConnection = Readonly<{
   wallet: PartyKey
@@ -40,8 +41,10 @@ export function parseConnection(pasted: string): ParsedConnection {
   if (secretText === '')
     return refuse(`The connection has no secret: it would only name the wallet, not open it. ${ASK}`)
   if (!parsePartyKey(secretText)) return refuse(keyTrouble("The connection's secret", secretText))
+  const secret = fromHex(secretText)
+  if (!isSecret(secret)) return refuse(`The connection's secret is none: no wallet has made it. ${ASK}`)
   const lud16 = params.get('lud16')
-  const connection = { wallet, relays, secret: fromHex(secretText), ...(lud16 && { lud16 }) }
+  const connection = { wallet, relays, secret, ...(lud16 && { lud16 }) }
   return { ok: true, connection }
 }
 

@@ -5,6 +5,7 @@
  */
 import * as v from 'valibot'
 import { MAX_INVOICE_LENGTH } from '../money/bolt11.ts'
+import { isPoint } from './point.ts'
 
 export const METHODS = [
   'get_info',
@@ -70,6 +71,8 @@ export const RENEWALS = ['never', 'hourly', 'daily', 'weekly', 'monthly', 'yearl
 export type Renewal = (typeof RENEWALS)[number]
 
 const hex32 = v.pipe(v.string(), v.toLowerCase(), v.regex(/^[0-9a-f]{64}$/, 'not 64 hex digits'))
+/** Of a connection: its holder is told things, encrypted to it. */
+const clientKey = v.pipe(hex32, v.check(isPoint, 'no public key'))
 const amount = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_AMOUNT_MSAT))
 const price = v.pipe(amount, v.minValue(1, 'an invoice needs an amount'))
 const time = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(2 ** 40))
@@ -138,7 +141,7 @@ export const listTransactionsParams = v.object({
   type: maybe(v.picklist(['incoming', 'outgoing'])),
 })
 export const createConnectionParams = v.object({
-  pubkey: hex32,
+  pubkey: clientKey,
   name: v.pipe(v.string(), v.minLength(1), v.maxLength(100)),
   request_methods: v.pipe(
     v.array(v.picklist([...METHODS, ...NODE_METHODS])),

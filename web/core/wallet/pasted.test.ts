@@ -19,6 +19,8 @@ test.each([
   [connection, 'connection'],
   [` ${connection}\n`, 'connection'],
   [connection.slice(0, -4), 'damaged-connection'],
+  [connection.replace(/secret=.*/, `secret=${'0'.repeat(64)}`), 'damaged-connection'],
+  [connection.replace(/secret=.*/, `secret=${'f'.repeat(64)}`), 'damaged-connection'],
   [invoice, 'invoice'],
   [`lightning:${invoice.toUpperCase()}`, 'invoice'],
   [`bitcoin:bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4?amount=1&lightning=${invoice}`, 'invoice'],

@@ -64,6 +64,18 @@ test('a holder who asks for many at once has no more than the most, and one key 
   expect(refused).toHaveLength(6)
 })
 
+test('nothing is cut for a key that is none: it could be told nothing', async () => {
+  const { below, children } = await begin()
+  const top = await running(1, undefined, below)
+  const asked = { name: 'pi', request_methods: ['pay_invoice'], max_amount: 1000 }
+  const cut = (pubkey: string) => cutting(top, 'create_connection', { ...asked, pubkey })
+  await expect(cut('0a'.repeat(32))).rejects.toMatchObject({ code: 'OTHER' })
+  await expect(cut('ff'.repeat(32))).rejects.toMatchObject({ code: 'OTHER' })
+  expect(children).toHaveLength(0)
+  await cut('0c'.repeat(32))
+  expect(children).toHaveLength(1)
+})
+
 test('a list of more than one answer holds comes in pages', async () => {
   const { below, children } = await begin()
   for (let n = 0; n < 90; n++) children.push(await running(100 + n, id(1)))

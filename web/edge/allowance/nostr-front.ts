@@ -77,8 +77,18 @@ export function serveOverNostr(options: NostrFrontOptions): NostrFront {
       .publish(event, { timeoutMs: PUBLISH_TIMEOUT_MS })
       .catch((error: unknown) => log('no relay took a wallet message', { kind, error: String(error) }))
   }
-  const encrypt = (text: string, how: Encryption): string =>
-    how === 'nip44_v2' ? encryptTo(secret, client, text) : nip04.encrypt(secret, client, text)
+  /** To the holder. What cannot be said to it stops nothing else. */
+  const say = (kind: number, tags: string[][], text: string, how: Encryption): void => {
+    try {
+      publish(
+        kind,
+        tags,
+        how === 'nip44_v2' ? encryptTo(secret, client, text) : nip04.encrypt(secret, client, text),
+      )
+    } catch (error) {
+      log('a wallet message cannot be encrypted', { kind, error: String(error) })
+    }
+  }
   const decrypt = (text: string, how: Encryption): string =>
     how === 'nip44_v2' ? decryptFrom(secret, client, text) : nip04.decrypt(secret, client, text)
 
@@ -89,14 +99,13 @@ export function serveOverNostr(options: NostrFrontOptions): NostrFront {
       ['e', request],
       ['encryption', how],
     ]
-    publish(kinds.NWC_RESPONSE, tags, encrypt(JSON.stringify({ result_type: method, ...body }), how))
+    say(kinds.NWC_RESPONSE, tags, JSON.stringify({ result_type: method, ...body }), how)
   }
   const notify = (type: string, notification: unknown): void => {
     const text = JSON.stringify({ notification_type: type, notification })
     // Until the holder has asked something, nobody knows which of the two it reads.
-    if (encryption !== 'nip04') publish(kinds.NWC_NOTIFICATION, [['p', client]], encrypt(text, 'nip44_v2'))
-    if (encryption !== 'nip44_v2')
-      publish(kinds.NWC_NOTIFICATION_NIP04, [['p', client]], encrypt(text, 'nip04'))
+    if (encryption !== 'nip04') say(kinds.NWC_NOTIFICATION, [['p', client]], text, 'nip44_v2')
+    if (encryption !== 'nip44_v2') say(kinds.NWC_NOTIFICATION_NIP04, [['p', client]], text, 'nip04')
   }
   const publishInfo = (): void => {
     abilities = methodsOf(running).join(' ')
