@@ -1,5 +1,5 @@
 /** The keeper that runs the allowances: loads them, connects each to its source, serves each, and does what the owner wants. */
-import { fromHex, toHex, type Bytes, type PartyKey } from '../../core/bytes.ts'
+import { fromHex, isHex32, sha256Hex, toHex, type Bytes, type PartyKey } from '../../core/bytes.ts'
 import { MAX_LAYERS, newAllowance, type Allowance } from '../../core/allowance/state.ts'
 import { liveCell, type Live, type LiveCell } from '../../core/live.ts'
 import type { Msat } from '../../core/money/msat.ts'
@@ -158,7 +158,7 @@ export class Leader implements Omit<AllowanceKeeper, 'view'> {
 
   async topUp(id: AllowanceId, amount: Msat): Promise<void> {
     const entry = this.#usable(id)
-    if (entry.home === 'wallet') return entry.run.change({ limit: entry.run.limitPlus(amount) })
+    if (entry.home === 'wallet') return entry.run.topUp(amount)
     await entry.running.tell({ tag: 'topped-up', amount })
   }
 
@@ -210,11 +210,12 @@ export class Leader implements Omit<AllowanceKeeper, 'view'> {
   async showPreimage(id: AllowanceId, preimage: string): Promise<void> {
     const shown = preimage.trim().toLowerCase()
     const entry = this.#entry(id)
-    const before = entry.home === 'here' ? entry.running.state.open.size : 0
+    const known =
+      entry.home === 'here' && isHex32(shown) && entry.running.state.open.has(sha256Hex(fromHex(shown)))
     // The same proof holds at every layer that runs here.
     for (const one of this.#entries.values())
       if (one.home === 'here') await one.running.tell({ tag: 'preimage-shown', preimage: shown })
-    if (entry.home === 'wallet' || entry.running.state.open.size === before)
+    if (!known)
       throw new AllowanceError('not-found', 'No payment that is on its way here belongs to this preimage.')
   }
 
@@ -275,16 +276,20 @@ export class Leader implements Omit<AllowanceKeeper, 'view'> {
     }
     for (const entry of [...this.#entries.values()]) {
       await this.#unlock(entry)
+      if (!this.#isHere(entry)) continue
       if (entry.home === 'here') entry.running.useSource(this.#watchOf(entry.meta.source))
       else entry.run.useSource(this.#watchOf(entry.meta.source))
     }
     this.#show()
   }
 
+  /** It may have been removed, or all been closed, while its keys were read. */
+  #isHere = (entry: Entry): boolean => !this.#closed && this.#entries.get(entry.meta.id) === entry
+
   /** Starts what needs the entry's secrets. */
   async #unlock(entry: Entry): Promise<void> {
     const { meta } = entry
-    if (this.#closed || (entry.home === 'here' && entry.front)) return
+    if (!this.#isHere(entry) || (entry.home === 'here' && entry.front)) return
     try {
       const keys = await this.#keys(meta.id)
       delete entry.locked
@@ -292,7 +297,7 @@ export class Leader implements Omit<AllowanceKeeper, 'view'> {
         if (this.#children(meta.id).length > 0) await this.#openConnection(entry)
         return
       }
-      if (entry.front || this.#closed) return
+      if (entry.front || !this.#isHere(entry)) return
       entry.front = serveOverNostr({
         running: entry.running,
         secret: fromHex(keys.service ?? ''),

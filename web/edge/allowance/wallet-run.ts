@@ -15,6 +15,7 @@ export class WalletRun {
   readonly #onChange: () => void
   #source: SourceWatch | undefined
   #unwatch: (() => void)[] = []
+  #tail: Promise<void> = Promise.resolve()
 
   constructor(loaded: Loaded, save: (state: Allowance) => Promise<void>, onChange: () => void) {
     this.loaded = loaded
@@ -47,12 +48,15 @@ export class WalletRun {
     for (const end of this.#unwatch.splice(0)) end()
     this.#source = source
     if (!source) return
+    let reached = false
     this.#unwatch = [
       source.wallet.onConnection((state) => {
         if (state.client === this.loaded.meta.client) this.#learn(state)
       }),
-      source.state.subscribe(({ info }) => {
-        if (info?.features.has('manage-connections') && this.told === undefined) void this.refresh()
+      source.state.subscribe(({ info, connected }) => {
+        const back = connected && !reached
+        reached = connected
+        if (info?.features.has('manage-connections') && (back || this.told === undefined)) void this.refresh()
         this.#onChange()
       }),
     ]
@@ -64,20 +68,37 @@ export class WalletRun {
     if (mine) this.#learn(mine)
   }
 
-  limitPlus = (amount: Msat): Msat => msat((this.told?.limit ?? this.loaded.state.terms.limit) + amount)
+  topUp(amount: Msat): Promise<void> {
+    return this.#inTurn(() =>
+      this.#change({ limit: msat((this.told?.limit ?? this.loaded.state.terms.limit) + amount) }),
+    )
+  }
 
-  async change(change: ConnectionChange): Promise<void> {
+  change(change: ConnectionChange): Promise<void> {
+    return this.#inTurn(() => this.#change(change))
+  }
+
+  revoke(): Promise<void> {
+    return this.#inTurn(async () => {
+      await asked(this.#manager().deleteConnection(this.loaded.meta.client))
+      await this.#keep({ ...this.loaded.state, terms: { ...this.loaded.state.terms, revoked: true } })
+    })
+  }
+
+  /** One change after the other: each begins with what the last one left. */
+  #inTurn(run: () => Promise<void>): Promise<void> {
+    const done = this.#tail.then(run)
+    this.#tail = done.catch(() => undefined)
+    return done
+  }
+
+  async #change(change: ConnectionChange): Promise<void> {
     this.#learn(await asked(this.#manager().updateConnection(this.loaded.meta.client, change)))
     const { expiresAtMs, ...rest } = change
     const { expiresAtMs: before, ...terms } = this.loaded.state.terms
     const expires = expiresAtMs ?? before
     const next = { ...terms, ...rest, ...(typeof expires === 'number' && { expiresAtMs: expires }) }
     await this.#keep({ ...this.loaded.state, terms: next })
-  }
-
-  async revoke(): Promise<void> {
-    await asked(this.#manager().deleteConnection(this.loaded.meta.client))
-    await this.#keep({ ...this.loaded.state, terms: { ...this.loaded.state.terms, revoked: true } })
   }
 
   /** The wallet that runs it, for cutting more from the same source. */
