@@ -35,7 +35,8 @@ export function createPurchases(deps: PurchasesDeps): Purchases {
   const tending = new Set<string>()
   /** Paid for and over, kept open for late payments and for reselling. */
   const idle = new Map<string, Job>()
-  const timers = new Set<ReturnType<typeof setTimeout>>()
+  /** One each, however often it is retired. */
+  const timers = new Map<string, ReturnType<typeof setTimeout>>()
 
   function open(job: Job, mode: PurchaseMode): Promise<Purchase> {
     const id = idOf(job)
@@ -77,14 +78,16 @@ export function createPurchases(deps: PurchasesDeps): Purchases {
     opening.has(idOf(job)) || resoldMs(job) > 0 || (await awaitsMoney(job))
 
   function retireLater(job: Job, ms: number): void {
+    const id = idOf(job)
+    clearTimeout(timers.get(id))
     const timer = setTimeout(() => {
-      timers.delete(timer)
+      timers.delete(id)
       // It may have been settled before it was installed.
-      const leftMs = resoldMs(deps.jobs().find((one) => idOf(one) === idOf(job)) ?? job)
+      const leftMs = resoldMs(deps.jobs().find((one) => idOf(one) === id) ?? job)
       if (leftMs > 0) retireLater(job, leftMs)
       else retire(job)
     }, ms)
-    timers.add(timer)
+    timers.set(id, timer)
   }
 
   /** No longer sold, and closed unless a payment may still settle. */
@@ -142,7 +145,7 @@ export function createPurchases(deps: PurchasesDeps): Purchases {
     },
     keeps,
     async close() {
-      for (const timer of timers) clearTimeout(timer)
+      for (const timer of timers.values()) clearTimeout(timer)
       await Promise.all([...opening.keys()].map(close))
     },
   }
