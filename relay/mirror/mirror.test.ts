@@ -1,5 +1,5 @@
 /** Uploads to the mirror as a vendor, a device and a stranger make them, over HTTP; read back by tuf-js. */
-import { mkdir, mkdtemp, readdir, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ed25519 } from '@noble/curves/ed25519.js'
 import { sha1 } from '@noble/hashes/legacy.js'
@@ -21,7 +21,7 @@ import { parseEnvelope, type SignedOf } from '../../web/core/release/tuf.ts'
 import { httpAuth } from '../../web/edge/nostr/nip98.ts'
 import { fetchRelayConfig } from '../../web/edge/relay-config.ts'
 import { apiLimits } from '../api.ts'
-import { directory, relay } from '../fixture.ts'
+import { afterTest, directory, relay } from '../fixture.ts'
 import type { RunningRelay } from '../relay.ts'
 import { mirrorLimits } from './mirror.ts'
 
@@ -309,6 +309,21 @@ test('receipts are taken from any key, by their hash, up to the limit', async ()
     headers: { authorization: signed },
   })
   expect(await codeOf(response)).toEqual([401, 'auth-invalid'])
+})
+
+test('what the disk did not take fills no quota', async () => {
+  const dataDir = await directory()
+  const { base, vendor } = await admitted(await relay({ dataDir }))
+  const limits: { blobBytesPerVendor: number } = mirrorLimits
+  const before = limits.blobBytesPerVendor
+  afterTest(() => (limits.blobBytesPerVendor = before))
+  limits.blobBytesPerVendor = artifact.length
+  const blobs = join(dataDir, 'mirror', 'vendors', vendor, 'blobs')
+  const url = `${base}/blobs/${sha256Hex(artifact)}`
+  await rm(blobs, { recursive: true })
+  expect((await put(url, artifact, stranger)).status).toBe(500)
+  await mkdir(blobs)
+  expect((await put(url, artifact, stranger)).status).toBe(201)
 })
 
 test('no key and no address can crowd out the receipts of a fleet', async () => {

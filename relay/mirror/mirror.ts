@@ -199,8 +199,9 @@ async function openVendor(
           `This relay keeps ${torrentCount} torrents of yours and takes no more.`,
         )
       }
-      if (!(await own.torrent(infoHash))) torrentCount++
+      const isNew = !(await own.torrent(infoHash))
       await writeAtomically(join(torrents, `${infoHash}.torrent`), bytes)
+      if (isNew) torrentCount++
     },
     blob: (hash: Sha256Hex) => readIfThere(join(blobs, hash)),
     async putBlob(hash: Sha256Hex, bytes: Uint8Array) {
@@ -219,8 +220,12 @@ async function openVendor(
           'This relay has no room left for receipts of this fleet. Keep yours and try later.',
         )
       }
+      // Room is taken while it is written, and given back when that fails: a full disk fills no quota.
       blobBytes += bytes.length
-      await writeAtomically(join(blobs, hash), bytes)
+      await writeAtomically(join(blobs, hash), bytes).catch((error: unknown) => {
+        blobBytes -= bytes.length
+        throw error
+      })
     },
   }
   // The repository's getters stay live: a spread would freeze them.
