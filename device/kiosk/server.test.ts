@@ -42,14 +42,18 @@ async function kiosk() {
     await writeFile(join(webDir, name), text)
   const changed = liveCell(0)
   let state: KioskView['state'] = 'queued'
-  const device = { subscribe: changed.subscribe, showing: () => Promise.resolve({ ...VIEW, state }) }
+  let fault: Error | undefined
+  const device = {
+    subscribe: changed.subscribe,
+    showing: () => (fault ? Promise.reject(fault) : Promise.resolve({ ...VIEW, state })),
+  }
   const running = await startKiosk({ address: { host: '127.0.0.1', port: 0 }, device, webDir, log })
   ends.push(() => running.stop())
   const become = (next: KioskView['state']): void => {
     state = next
     changed.set(changed.get() + 1)
   }
-  return { url: running.url, become }
+  return { url: running.url, become, fail: (error?: Error) => (fault = error) }
 }
 
 type Answer = Readonly<{ status: number; headers: IncomingHttpHeaders; text: string }>
@@ -69,6 +73,17 @@ const ask = (url: string, headers: Record<string, string> = {}): Promise<Answer>
       response.once('end', () => done(text))
     }).once('error', reject)
   })
+
+test('a view that cannot be made ends its stream and takes no place: the screen goes on afterwards', async () => {
+  const { url, fail } = await kiosk()
+  fail(new Error('the wallet is gone'))
+  for (let i = 0; i < 10; i++) {
+    const broken = fetch(`${url}/events`).then((response) => response.text())
+    await expect(broken).rejects.toThrow()
+  }
+  fail()
+  expect((await ask(`${url}/events`)).status).toBe(200)
+})
 
 test('serves its one page and what that is made of, and nothing else', async () => {
   const { url } = await kiosk()

@@ -130,7 +130,12 @@ function eventStream(
           await changed.promise
           if (either.aborted) return
           changed = Promise.withResolvers()
-          const text = JSON.stringify(await device.showing())
+          const text = JSON.stringify(
+            await device.showing().catch((error: unknown) => {
+              end() // a stream that fails is not cancelled
+              throw error
+            }),
+          )
           if (either.aborted) return
           if (text !== last) {
             last = text
