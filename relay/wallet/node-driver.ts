@@ -106,6 +106,11 @@ export function createNodeDriver(options: NodeDriverOptions): NodeDriver {
     following.delete(hash)
   }
 
+  /** Also those whose last word came and could not be written. */
+  const followAll = (): void => {
+    for (const hash of read(() => books.allInFlight()) ?? []) void follow(hash, false)
+  }
+
   const look = async (hash: string): Promise<void> => {
     const said = await node.lookUpInvoice(hash)
     heard()
@@ -157,6 +162,7 @@ export function createNodeDriver(options: NodeDriverOptions): NodeDriver {
         if (round % STATUS_EVERY_SWEEPS === 0) {
           status = await node.status()
           heard()
+          followAll()
         }
         await sweep()
       } catch (error) {
@@ -165,7 +171,7 @@ export function createNodeDriver(options: NodeDriverOptions): NodeDriver {
     }
   }
 
-  for (const hash of read(() => books.allInFlight()) ?? []) void follow(hash, false)
+  followAll()
   const unwatch = node.watchInvoices({
     invoice: (hash) => void lookQuietly(hash),
     connected: () => {
