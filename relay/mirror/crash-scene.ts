@@ -44,14 +44,18 @@ export async function makeRepository(dir: string): Promise<void> {
   await createRepositoryFiles(join(dir), signers, first, targets(1, testKeys.targets), NOW)
 }
 
-/** `atWrite` is asked before each write, with its number from 1 on. */
-export function openScene(dir: string, atWrite?: (n: number) => unknown): Promise<VendorRepository> {
+/** `atWrite` is asked before each write, with its number from 1 on. `laterMs`: how long it has run. */
+export function openScene(
+  dir: string,
+  atWrite?: (n: number) => unknown,
+  laterMs: () => number = () => 0,
+): Promise<VendorRepository> {
   let writes = 0
   const write: typeof writeAtomically = async (...args) => {
     await atWrite?.(++writes)
     return writeAtomically(...args)
   }
-  return openRepository({ dir, id, signers, nowMs: () => NOW, write })
+  return openRepository({ dir, id, signers, nowMs: () => NOW + laterMs(), write })
 }
 
 /** A device that looks again and again; gives the targets version, or throws what it refused. */

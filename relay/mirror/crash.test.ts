@@ -30,6 +30,33 @@ test('cut off before any write, root and targets are in force together or not at
   expect(ends).toEqual([1, 2, 2, 2, 2, 2])
 })
 
+test('a disk that fails at any write, and works again: what was begun is ended before the next list is signed', async () => {
+  const dir = join(await directory(), 'vendor')
+  const ends: number[] = []
+  for (let at = 1; ; at++) {
+    await makeRepository(dir)
+    const device = pinned()
+    let laterMs = 0
+    const running = await openScene(
+      dir,
+      (n) => {
+        if (n === at && laterMs === 0) throw new Error('no space left on device')
+      },
+      () => laterMs,
+    )
+    const went = await running.submit(change).then(
+      () => true,
+      () => false,
+    )
+    laterMs = 13 * 3600 * 1000
+    await running.refresh()
+    ends.push(await device(running))
+    expect(await pinned()(running)).toBe(ends.at(-1))
+    if (went) break
+  }
+  expect(ends).toEqual([1, 2, 2, 2, 2, 2])
+})
+
 test('while it is put into force clients that look are shown one state or the other', async () => {
   const dir = join(await directory(), 'vendor')
   await makeRepository(dir)

@@ -81,7 +81,7 @@ type Deps = Readonly<{
   write?: Write
 }>
 
-/** What is being put into force: written before the first of its files, gone after the last, taken up after a crash. */
+/** What is being put into force: written before the first of its files, gone after the last, taken up after a crash or a fault. */
 const UNDERWAY = 'underway.json'
 const underwaySchema = v.pipe(v.string(), v.parseJson(), v.record(v.string(), v.string()))
 
@@ -159,7 +159,7 @@ export async function openRepository(deps: Deps): Promise<VendorRepository> {
 
   /** One change at a time: versions are counted, never guessed. */
   function inTurn<T>(change: () => Promise<T>): Promise<T> {
-    const turn = queue.then(change)
+    const turn = queue.then(takeUp).then(change)
     queue = turn.catch(() => undefined)
     return turn
   }
@@ -181,7 +181,15 @@ export async function openRepository(deps: Deps): Promise<VendorRepository> {
     const files = filesWith(proposal)
     const texts = Object.entries(files).map(([role, bytes]) => [role, fromUtf8(bytes)])
     await write(underway, JSON.stringify(Object.fromEntries(texts)), { mode: 0o600 })
-    await putInForce(files)
+    await takeUp()
+  }
+
+  /** Ends what is underway; nothing else is done before. */
+  async function takeUp(): Promise<void> {
+    const text = await readIfThere(underway)
+    if (!text) return
+    const files = v.parse(underwaySchema, text.toString('utf8'))
+    await putInForce(Object.fromEntries(Object.entries(files).map(([role, file]) => [role, utf8(file)])))
     await rm(underway, { force: true })
     await proposals.prune(state)
   }
@@ -259,13 +267,7 @@ export async function openRepository(deps: Deps): Promise<VendorRepository> {
     state = await load(metadata, id)
   }
 
-  const interrupted = await readIfThere(underway)
-  if (interrupted) {
-    const texts = v.parse(underwaySchema, interrupted.toString('utf8'))
-    await putInForce(Object.fromEntries(Object.entries(texts).map(([role, text]) => [role, utf8(text)])))
-    await rm(underway, { force: true })
-    await proposals.prune(state)
-  }
+  await inTurn(async () => undefined)
 
   return {
     id,
