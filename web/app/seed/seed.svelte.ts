@@ -71,6 +71,8 @@ class Seed {
   #sweeping: Sweeping | undefined
   #begun = false
   #unfollow: () => void = () => undefined
+  /** Wallets that were chosen: what an earlier choice still waits for is not taken any more. */
+  #choices = 0
 
   /** Called by the page whenever it is shown; the first call begins. */
   begin(): void {
@@ -193,16 +195,17 @@ class Seed {
   // --- the wallet
 
   async #openKeptWallet(config: RelayConfig): Promise<void> {
+    const choice = ++this.#choices
     const kept = await keptWallet(this.#journal)
-    if (kept?.from === 'own') return this.#follow(kept.id)
+    if (kept?.from === 'own') return this.#follow(kept.id, choice)
     try {
       const connection = kept && (await keptPlayConnection(this.#journal, await browserVault(), config.money))
-      if (connection !== undefined) return this.#use(await connectNwc(connection), 'play')
+      if (connection !== undefined) return await this.#usePlay(connection, choice)
     } catch (error) {
-      this.wallet = { tag: 'failed', trouble: words(error) }
+      if (choice === this.#choices) this.wallet = { tag: 'failed', trouble: words(error) }
       return
     }
-    if (config.money.startsWith('sandbox:')) await this.openPlay()
+    if (config.money.startsWith('sandbox:') && choice === this.#choices) await this.openPlay()
   }
 
   /**
@@ -212,6 +215,7 @@ class Seed {
   async openPlay(): Promise<void> {
     const money = this.config?.money
     if (money === undefined) return
+    const choice = ++this.#choices
     this.wallet = { tag: 'opening' }
     try {
       const vault = await browserVault()
@@ -221,9 +225,11 @@ class Seed {
         connection = (await openPlayAccount(location.origin, { name: 'distributor' })).connection
         await keepPlayConnection(vault, money, connection)
       }
+      if (choice !== this.#choices) return
       await keepWallet(this.#journal, { from: 'play' })
-      this.#use(await connectNwc(connection), 'play')
+      await this.#usePlay(connection, choice)
     } catch (error) {
+      if (choice !== this.#choices) return
       this.wallet = { tag: 'failed', trouble: words(error) }
       const { code } = error as { code?: unknown }
       if (code === 'unreachable') setTimeout(() => this.#retryPlay(), WALLET_RETRY_MS)
@@ -234,17 +240,25 @@ class Seed {
     if (this.wallet.tag === 'failed' && this.#wallet.get() === undefined) void this.openPlay()
   }
 
+  async #usePlay(connection: string, choice: number): Promise<void> {
+    const wallet = await connectNwc(connection)
+    if (choice === this.#choices) this.#use(wallet, 'play')
+    else wallet.close()
+  }
+
   /** Is paid into one of the wallets of this browser from now on. */
   async useOwn(id: string): Promise<void> {
+    const choice = ++this.#choices
     await keepWallet(this.#journal, { from: 'own', id })
-    await this.#follow(id)
+    await this.#follow(id, choice)
   }
 
   /** The wallets page holds it: it opens when it is unlocked, and is not closed from here. */
-  async #follow(id: string): Promise<void> {
+  async #follow(id: string, choice: number): Promise<void> {
     const { wallets } = await import('../wallet/wallets.svelte.ts')
-    this.#unfollow()
     await wallets.begin()
+    if (choice !== this.#choices) return
+    this.#unfollow()
     this.#unfollow = wallets.open.subscribe((open) => {
       const wallet = open.get(id)?.wallet
       if (wallet) this.#use(wallet, 'own')
