@@ -39,6 +39,7 @@ export class Sending {
   state = $state.raw<SendState>({ tag: 'filling' })
   readonly #row: () => WalletRow & { tag: 'open' }
   #timer: ReturnType<typeof setTimeout> | undefined
+  #stopped = false
 
   constructor(row: () => WalletRow & { tag: 'open' }) {
     this.#row = row
@@ -92,7 +93,7 @@ export class Sending {
         this.state = { tag: 'paid', amount, fees: result.fees, preimage: result.preimage }
       else if (result.tag === 'unknown') {
         this.state = { tag: 'unknown', message: result.message, bolt11 }
-        this.#timer = setTimeout(() => void this.pay(), LOOK_AGAIN_MS)
+        if (!this.#stopped) this.#timer = setTimeout(() => void this.pay(), LOOK_AGAIN_MS)
       } else this.state = { tag: 'failed', trouble: words(new WalletError(result.code, result.message)) }
     } catch (error) {
       this.state = { tag: 'failed', trouble: words(error) }
@@ -100,6 +101,7 @@ export class Sending {
   }
 
   stop(): void {
+    this.#stopped = true
     clearTimeout(this.#timer)
   }
 }

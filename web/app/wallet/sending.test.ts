@@ -1,0 +1,39 @@
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { encodeInvoice } from '../../core/money/bolt11.ts'
+import { msat } from '../../core/money/msat.ts'
+import { sha256Hex, fromHex } from '../../core/bytes.ts'
+import type { PayResult } from '../../edge/wallet/wallet.ts'
+import { Sending } from './sending.svelte.ts'
+
+const wallet = vi.hoisted(() => ({ pay: (): Promise<PayResult> => Promise.reject(new Error('not set')) }))
+vi.mock('./wallets.svelte.ts', () => ({
+  wallets: { wallet: () => ({ pay: () => wallet.pay() }), refresh: () => undefined },
+}))
+
+const bolt11 = encodeInvoice(
+  {
+    ...{ prefix: 'lnbc', amount: msat(5000), paymentSecret: '0c'.repeat(32), description: '' },
+    ...{ paymentHash: sha256Hex(fromHex('0d'.repeat(32))), createdAtMs: Date.now(), expirySeconds: 600 },
+  },
+  new Uint8Array(32).fill(11),
+)
+const row = {
+  ...({ id: 'mine', tag: 'open', name: 'mine', origin: 'webln' } as const),
+  view: { connected: true, lines: [] },
+}
+
+test('a payment is asked for no more when its dialog was closed before the wallet answered', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const answer = Promise.withResolvers<PayResult>()
+  let asked = 0
+  wallet.pay = () => (asked++, answer.promise)
+  const sending = new Sending(() => row)
+  sending.text = bolt11
+  const paying = sending.pay()
+  sending.stop()
+  answer.resolve({ tag: 'unknown', message: 'no answer' })
+  await paying
+  await vi.advanceTimersByTimeAsync(60_000)
+  expect(asked).toBe(1)
+})
