@@ -103,6 +103,19 @@ async function connect(...args: Parameters<typeof scripted>) {
   return { ...script, wallet }
 }
 
+test('a wallet that tells the same connections again and again is not asked for ever', async () => {
+  const one = {
+    ...{ pubkey: clientKey, parent: walletKey, name: 'pi', state: 'active', request_methods: [] },
+    ...{ isolated: false, used_budget: 0, locked: 0, available: 0, budget_renewal: 'never', created_at: 1 },
+  }
+  let asks = 0
+  const { wallet } = await connect(() =>
+    ++asks > 20 ? 'silence' : { result: { connections: [one], total: 1_000_000 } },
+  )
+  expect(await wallet.listConnections()).toMatchObject([{ client: clientKey }])
+  expect(asks).toBe(2)
+})
+
 describe('paying, when answers fail', () => {
   test.each(['RATE_LIMITED', 'INSUFFICIENT_BALANCE', 'QUOTA_EXCEEDED'])(
     'that a second request is refused (%s) says nothing of the first, which has no answer',

@@ -42,6 +42,8 @@ const PAY_TIMEOUT_MS = 60_000
 /** Payments whose fate is unknown, remembered so that a retry looks first; the oldest goes. */
 const MAX_UNCERTAIN = 10_000
 const MAX_HISTORY_PAGES = 50
+/** As many as our own wallet service lets be cut from one; of a wallet that lists more, the first. */
+const MAX_CONNECTIONS = 10_000
 
 const CODES: Readonly<Record<string, WalletErrorCode>> = {
   RATE_LIMITED: 'rate-limited',
@@ -330,12 +332,14 @@ export function walletOver(
       return { walletPubkey: wallet_pubkey, relays: relays && relays.length > 0 ? relays : connection.relays }
     },
     async listConnections() {
-      const found: ConnectionState[] = []
-      for (;;) {
-        const page = await ask('list_connections', { offset: found.length }, nip47.listConnectionsResult)
-        found.push(...page.connections.map(toConnectionState))
-        if (page.connections.length === 0 || found.length >= page.total) return found
+      const found = new Map<string, ConnectionState>()
+      for (let known = -1; found.size > known && found.size < MAX_CONNECTIONS;) {
+        known = found.size
+        const page = await ask('list_connections', { offset: known }, nip47.listConnectionsResult)
+        for (const one of page.connections.map(toConnectionState)) found.set(one.client, one)
+        if (found.size >= page.total) break
       }
+      return [...found.values()]
     },
     async updateConnection(client, change) {
       const params = {
