@@ -276,7 +276,8 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     if (have === pieces && (download !== undefined || terms.wallet === undefined || !(await owes()))) return
     const now = deps.nowMs()
     if (!download || have > progress.have) progress = { have, atMs: now }
-    const patient = now - progress.atMs < GIFT_PATIENCE_MS
+    const waited = Math.abs(now - progress.atMs) // a clock that was set back is no reason to wait on
+    const patient = waited < GIFT_PATIENCE_MS
     const pay =
       have === pieces
         ? terms.wallet !== undefined
@@ -284,7 +285,7 @@ export function createCarried(deps: CarriedDeps, firstTerms: Terms): Carried {
     const wallet = pay ? terms.wallet : undefined
     const spend = pay ? terms.spend : msat(0)
     if (download && download.wallet === wallet && download.spend === spend) {
-      if (!pay && mayPay()) wait(Math.max(50, progress.atMs + GIFT_PATIENCE_MS - now))
+      if (!pay && mayPay()) wait(Math.max(50, GIFT_PATIENCE_MS - waited))
       return
     }
     await endDownload()

@@ -29,6 +29,18 @@ describe('what a distributor spends and asks', () => {
     await at.stop()
   })
 
+  test('pays for a first copy in time also after the clock was set back', async () => {
+    const { acme, fakes, make } = world()
+    acme.sign([acme.release('os', '1')])
+    const at = make({ spendPerRelease: msat(50_000) })
+    await at.start()
+    await until(at, () => fakes.downloads.length === 1)
+    vi.setSystemTime(Date.now() - 3_600_000)
+    await vi.advanceTimersByTimeAsync(2 * GIFT_PATIENCE_MS)
+    expect(fakes.downloads[1]?.deps.wallet).toBeDefined()
+    await at.stop()
+  })
+
   test('a download that a full disk stopped is made anew when there is space, at growing distances', async () => {
     const { acme, disk, fakes, make } = world()
     acme.sign([acme.release('os', '1')])
