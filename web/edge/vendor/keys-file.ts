@@ -34,7 +34,7 @@ export type KeysErrorCode =
   | 'wrong-passphrase'
   | 'weak-passphrase'
   | 'sealed' // the keys cannot be read out any more
-  | 'other-keys' // the backup is of other keys than those here
+  | 'other-keys' // the backup, or what another tab has kept meanwhile, is of other keys than those here
   | 'in-use' // something names the keys that were to be forgotten
   | 'no-webcrypto'
 

@@ -152,6 +152,28 @@ test('new keys sign beside the old, are backed up alone, and take over once a ro
   await signs(again)
 })
 
+test('a tab that has not heard of what another did with the keys does not write over it', async () => {
+  const place = home()
+  const one = await createKeys(place)
+  const other = (await openKeys(place))!
+  const fresh = await one.prepareNext()
+  await expect(other.prepareNextNostr()).rejects.toMatchObject({ code: 'other-keys' })
+  await expect(other.prepareNext()).rejects.toMatchObject({ code: 'other-keys' })
+  expect((await openKeys(place))!.next.get()).toEqual(fresh)
+
+  const third = (await openKeys(place))!
+  const nostr = await third.prepareNextNostr()
+  await expect(one.seal(await one.backup(PASSPHRASE), PASSPHRASE)).rejects.toMatchObject({
+    code: 'other-keys',
+  })
+  expect((await openKeys(place))!.nextNostr?.key).toBe(nostr)
+  // Both see that it is in force: the second finds it done.
+  const fourth = (await openKeys(place))!
+  await third.settleNostr(nostr)
+  await fourth.settleNostr(nostr)
+  for (const keys of [third, fourth, (await openKeys(place))!]) expect(keys.nostr.key).toBe(nostr)
+})
+
 test('new keys that are not wanted after all leave the old as they were', async () => {
   const keys = await createKeys(home())
   await keys.seal(await keys.backup(PASSPHRASE), PASSPHRASE)

@@ -228,8 +228,18 @@ async function fromStored(initial: StoredKeys, home: KeyHome): Promise<BrowserKe
   const sealed = liveCell(stored.sealed)
   const next = liveCell(stored.next && publicsOf(stored.next))
 
-  async function keep(changed: StoredKeys): Promise<void> {
-    await home.put(changed)
+  /** @throws KeysError `other-keys` rather than writing over what another tab has made meanwhile */
+  async function keep(wanted: StoredKeys): Promise<void> {
+    const now = (await home.get()) ?? stored
+    const isOurs = isSameState(now, stored) && othersOf(now) === othersOf(stored)
+    if (!isOurs && !isSameState(now, wanted)) {
+      const message =
+        'Another tab has changed the keys of this browser. Load this page anew; nothing was changed here.'
+      throw new KeysError('other-keys', message)
+    }
+    // What another tab has done already is not done again.
+    const changed = isOurs ? wanted : now
+    if (isOurs) await home.put(changed)
     stored = changed
     sealed.set(changed.sealed)
     next.set(changed.next && publicsOf(changed.next))
@@ -354,6 +364,11 @@ async function fromStored(initial: StoredKeys, home: KeyHome): Promise<BrowserKe
   }
 }
 
+const othersOf = ({ nostrOthers }: StoredKeys): string => (nostrOthers ? toHex(nostrOthers.cipher) : '')
+const isSameState = (a: StoredKeys, b: StoredKeys): boolean => {
+  const sameNext = a.next && b.next ? isSame(a.next, b.next) : a.next === b.next
+  return isSame(a, b) && sameNext && a.nostrKey === b.nostrKey && a.sealed === b.sealed
+}
 const isSame = (a: StoredPair, b: StoredPair): boolean =>
   a.rootPublic === b.rootPublic && a.targetsPublic === b.targetsPublic
 
