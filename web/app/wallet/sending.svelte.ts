@@ -93,7 +93,9 @@ export class Sending {
         this.state = { tag: 'paid', amount, fees: result.fees, preimage: result.preimage }
       else if (result.tag === 'unknown') {
         this.state = { tag: 'unknown', message: result.message, bolt11 }
-        if (!this.#stopped) this.#timer = setTimeout(() => void this.pay(), LOOK_AGAIN_MS)
+        // Others ask their owner each time.
+        const looksUp = this.#row().view.info?.features.has('look-up') ?? false
+        if (looksUp && !this.#stopped) this.#timer = setTimeout(() => void this.pay(), LOOK_AGAIN_MS)
       } else this.state = { tag: 'failed', trouble: words(new WalletError(result.code, result.message)) }
     } catch (error) {
       this.state = { tag: 'failed', trouble: words(error) }

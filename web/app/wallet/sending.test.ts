@@ -22,6 +22,25 @@ const row = {
   view: { connected: true, lines: [] },
 }
 
+test.each([
+  ['is asked again where the wallet looks it up', ['pay', 'look-up'], 2],
+  ['is asked for once where each asking is a question to its owner', ['pay'], 1],
+] as const)('a payment without an answer %s', async (_, features, times) => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+  let asked = 0
+  wallet.pay = () => (asked++, Promise.resolve({ tag: 'unknown', message: 'no answer' }))
+  const info = { money: 'bitcoin', alias: 'mine', features: new Set(features) } as const
+  const sending = new Sending(() => ({ ...row, view: { ...row.view, info } }))
+  sending.text = bolt11
+  await sending.pay()
+  await vi.advanceTimersByTimeAsync(3_500)
+  expect(asked).toBe(times)
+  await sending.pay()
+  expect(asked).toBe(times + 1)
+  sending.stop()
+})
+
 test('a payment is asked for no more when its dialog was closed before the wallet answered', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   onTestFinished(() => void vi.useRealTimers())

@@ -345,6 +345,25 @@ test('who has paid a shop that then closes is not told that nothing was paid', a
   expect(await boughtGoods(all.bought)).toMatchObject([{ state: 'paying' }])
 })
 
+test('a wallet that looks nothing up is asked to pay once: each asking may be a question to its owner', async () => {
+  const all = await scene()
+  const good = await listed(all, opinion('Darjeeling'))
+  fakeTimers()
+  let asked = 0
+  const refused: Wallet = {
+    ...all.payer,
+    info: async () => ({ money: 'sandbox:x', alias: 'webln', features: new Set(['pay'] as const) }),
+    pay: async () => (asked++, { tag: 'unknown', message: 'The wallet did not say that it paid' }),
+  }
+  const buying = expect(all.visit.buy(good, refused, () => undefined)).rejects.toThrow(/did not say whether/)
+  await vi.advanceTimersByTimeAsync(20_000)
+  all.visit.close()
+  await vi.advanceTimersByTimeAsync(20_000)
+  await buying
+  expect(asked).toBe(1)
+  expect(await boughtGoods(all.bought)).toMatchObject([{ state: 'paying' }])
+})
+
 test('what is too large is refused in words', async () => {
   const { store } = await scene()
   const large = { ...opinion('x'), content: new Uint8Array(MAX_GOOD_BYTES + 1) }

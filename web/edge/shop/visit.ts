@@ -69,6 +69,10 @@ export interface Visit {
 
 const PAID_WITHOUT_KEY =
   'It is paid, and the shop has not given its key yet. It is asked again whenever this page is opened.'
+const LEFT =
+  'You left the shop before it was known whether this was paid. It is looked up whenever a wallet opens here.'
+const NOT_SAID =
+  'The wallet did not say whether it paid, and cannot look it up from here. Look there before you buy it again.'
 const ANSWER_MS = 10_000
 const TRIES = 3
 const LOOK_AGAIN_MS = 3_000
@@ -203,18 +207,20 @@ export function visitStore(options: VisitOptions): Visit {
 
   /**
    * Until the wallet says: paid, or never paid. A payment that may have gone out is only looked up; `undefined` when the
-   * visit ends before it is known.
+   * visit ends before it is known, or nobody can look.
    */
   async function payUntilKnown(
     wallet: Wallet,
     bolt11: string,
+    looksUp: boolean,
     onStep: (step: BuyStep) => void,
   ): Promise<string | undefined> {
     for (;;) {
       const result = await wallet.pay(bolt11)
       if (result.tag === 'paid') return result.preimage
       if (result.tag === 'failed') throw new BuyError(result.message)
-      if (left.signal.aborted) return undefined
+      // Wallets that look nothing up ask their owner each time.
+      if (left.signal.aborted || !looksUp) return undefined
       onStep({ tag: 'paying', message: result.message })
       await waitOrLeave(LOOK_AGAIN_MS, left.signal)
     }
@@ -235,6 +241,7 @@ export function visitStore(options: VisitOptions): Visit {
       const { listing } = view.get()
       if (!listing) throw new BuyError('The shop’s list has not come yet.')
       onStep({ tag: 'ordering' })
+      const looksUp = (await wallet.info()).features.has('look-up')
       const order = orderId(publicKey(secret), crypto.getRandomValues(new Uint8Array(16)))
       const invoice = await ask({ tag: 'order', order, good: good.id, priceMsat: good.priceMsat }, (said) =>
         said.tag === 'invoice' ? said : undefined,
@@ -260,15 +267,12 @@ export function visitStore(options: VisitOptions): Visit {
       onStep({ tag: 'paying' })
       let preimage: string | undefined
       try {
-        preimage = await payUntilKnown(wallet, record.bolt11, onStep)
+        preimage = await payUntilKnown(wallet, record.bolt11, looksUp, onStep)
       } catch (error) {
         if (error instanceof BuyError) await forgetPurchase(journal, order)
         throw error
       }
-      if (preimage === undefined)
-        throw new BuyError(
-          'You left the shop before it was known whether this was paid. It is looked up whenever a wallet opens here.',
-        )
+      if (preimage === undefined) throw new BuyError(left.signal.aborted ? LEFT : NOT_SAID)
       if (hashOfSecret(preimage) !== payable.paymentHash)
         throw new BuyError('The wallet’s proof is not for this.')
       onStep({ tag: 'unlocking' })
