@@ -18,6 +18,7 @@ import { UploadLine } from './upload-line.ts'
 import { saleWords } from './sale-words.ts'
 import { writeSale } from './settling.ts'
 import { messageOf, type ShopParts } from './shop-parts.ts'
+import { SteadyClock } from './steady-clock.ts'
 import { cryptHashed, leafHashes } from './window-cipher.ts'
 import { leavesProve } from './window-proof.ts'
 
@@ -53,7 +54,7 @@ export class Serving {
   constructor(parts: ShopParts, debts: Debts) {
     this.#parts = parts
     this.#debts = debts
-    this.#line = new UploadLine(parts.session.meta.pieces, parts.deps.nowMs, {
+    this.#line = new UploadLine(parts.session.meta.pieces, new SteadyClock(parts.deps.nowMs).nowMs, {
       fresh: ({ peer }, pieces) => {
         if (parts.hasAll()) parts.tellOthers(peer, { t: 'sending', pieces })
       },

@@ -9,15 +9,20 @@ import { shopScene } from './shop.sample.ts'
 const PIECE = 1024 * 1024
 const patience = { timeout: 8000, interval: 20 }
 
-test('a taker that does not read keeps no other from its window', async () => {
+test.each([
+  ['', 0],
+  [', also after the clock was set back', -3_600_000],
+])('a taker that does not read keeps no other from its window%s', async (_when, setMs) => {
   const { shop, join, pass } = shopScene({ length: 4 * PIECE, pieceLength: PIECE }, ['preimage-invoices'])
   await shop.start()
   const never = new Promise<void>(() => undefined)
   const slow = ['slow', 'slower', 'slowest'].map((name) => join(name, () => never))
   for (const [piece, taker] of slow.entries()) taker.say({ t: 'request', id: 1, pieces: [piece] })
   await vi.waitFor(() => expect(slow[0]?.bytes()).toBeGreaterThan(0), patience)
+  pass(setMs)
   const quick = join('quick')
   quick.say({ t: 'request', id: 1, pieces: [3] })
+  await new Promise(setImmediate) // the line has looked at the clock
   for (let ticks = 0; ticks < 2; ticks++) {
     pass(7400)
     await vi.waitFor(() => expect(slow[ticks + 1]?.bytes()).toBeGreaterThan(0), patience)
