@@ -184,12 +184,18 @@ class Drafts {
   /** For enrolled devices alone, or for everybody: other bytes travel, so it is hashed anew. */
   encrypt(draft: Draft, on: boolean, trackers: readonly string[], out: readonly string[]): void {
     if (draft.confidential === on) return
-    draft.reset(on, out)
+    draft.reset(on, this.#needed(draft, out))
     this.#hash(draft, trackers)
   }
 
+  /** Whose copies stay: what is `out`, and what other drafts were made of the same bytes. */
+  #needed(draft: Draft, out: readonly string[]): readonly string[] {
+    const others = this.list.filter((other) => other !== draft)
+    return [...out, ...others.flatMap(({ hashed }) => (hashed ? [hashed.meta.infoHash] : []))]
+  }
+
   remove(draft: Draft, out: readonly string[]): void {
-    draft.discard(out)
+    draft.discard(this.#needed(draft, out))
     this.list = this.list.filter((other) => other !== draft)
   }
 
