@@ -99,12 +99,15 @@ class Buying {
   #visit: Visit | undefined
   #pool: Pool | undefined
   #claiming = false
+  #follows = false
 
   async begin(link: string | undefined): Promise<void> {
     await wallets.begin()
     const text = link ?? (this.code ? undefined : kept(VISITED))
     if (text !== undefined) await this.enter(text)
     await this.readBought()
+    if (this.#follows) return
+    this.#follows = true
     wallets.open.subscribe(() => void this.readBought())
   }
 
@@ -112,11 +115,12 @@ class Buying {
   async enter(text: string): Promise<boolean> {
     const code = decodeStoreCode(text)
     if (!code) return false
+    const secret = await keptSecret('shop/buyer')
     this.leave()
     keep(VISITED, text.trim())
     this.code = code
     this.#pool = createPool([code.relay])
-    this.#visit = visitStore({ code, pool: this.#pool, journal, secret: await keptSecret('shop/buyer') })
+    this.#visit = visitStore({ code, pool: this.#pool, journal, secret })
     this.#visit.view.subscribe((view) => (this.view = view))
     return true
   }
