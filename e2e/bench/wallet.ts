@@ -18,6 +18,8 @@ const PAST_PAYMENTS = 1_000_000
 const IDLE = 10_000
 const OPEN_MS = 180_000
 const RUN_MS = 180_000
+/** What one connection may ask in a second is fewer invoices than a fast machine pays. */
+const PAYEES = 8
 const IDLE_ROW = 'memory of an idle connection'
 const PAYING_ROWS = 'payments'
 
@@ -88,21 +90,25 @@ async function withHouse<T>(
 ): Promise<T> {
   return inDir(context, `wallet-${past}`, async (dir) => {
     const first = await openHouse(dir, { latencyMs: 0 })
-    const payee = await first.account()
-    const payers: string[] = []
-    for (let i = 0; i < MANY; i++) payers.push(await first.account())
+    const accounts = async (count: number): Promise<string[]> => {
+      const made: string[] = []
+      while (made.length < count) made.push(await first.account())
+      return made
+    }
+    const [payees, payers] = [await accounts(PAYEES), await accounts(MANY)]
     await first.child.stop()
     const ledger = path.join(dir, 'relay', 'wallet.sqlite')
     if (past > 0) {
       context.say(`  writing ${past.toLocaleString('en')} past payments`)
       const clients = payers.map(clientOf)
-      writeHistory(ledger, { payers: clients, payee: clientOf(payee), count: past, untilMs: Date.now() })
+      const payee = clientOf(payees[0] as string)
+      writeHistory(ledger, { payers: clients, payee, count: past, untilMs: Date.now() })
     }
     const house = await openHouse(dir, { latencyMs: 0 }, context.profileDir)
     // The relay listens on another port now.
     const here = (uri: string): string =>
       uri.replace(/relay=[^&]*/, `relay=${encodeURIComponent(`${house.url.replace('http', 'ws')}/nostr`)}`)
-    const config: PayersConfig = { payee: here(payee), payers: payers.map(here) }
+    const config: PayersConfig = { payees: payees.map(here), payers: payers.map(here) }
     const child = startChild({ program: 'payers.ts', config, profileDir: context.profileDir })
     try {
       await child.next('ready', READY_MS)

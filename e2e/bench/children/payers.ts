@@ -4,7 +4,7 @@ import { msat } from '../../../web/core/money/msat.ts'
 import type { Wallet } from '../../../web/edge/wallet/wallet.ts'
 import { child } from '../child.ts'
 
-export type PayersConfig = Readonly<{ payee: string; payers: readonly string[] }>
+export type PayersConfig = Readonly<{ payees: readonly string[]; payers: readonly string[] }>
 
 const INVOICES_AT_ONCE = 50
 const EXPIRY_S = 3600
@@ -22,18 +22,19 @@ async function spread<T>(
   await Promise.all(Array.from({ length: atOnce }, lane))
 }
 
-child<PayersConfig>(async ({ payee, payers }, tell) => {
-  const seller = await connectNwc(payee)
-  const wallets: Wallet[] = await Promise.all(payers.map((uri) => connectNwc(uri)))
-  await Promise.all([seller, ...wallets].map((wallet) => wallet.balance()))
+child<PayersConfig>(async ({ payees, payers }, tell) => {
+  const open = (uris: readonly string[]): Promise<Wallet[]> => Promise.all(uris.map((uri) => connectNwc(uri)))
+  const [sellers, wallets] = [await open(payees), await open(payers)]
+  await Promise.all([...sellers, ...wallets].map((wallet) => wallet.balance()))
   let invoices: string[] = []
   tell('ready')
   return {
     answers: {
       prepare: async ({ count }) => {
         const made: string[] = []
-        await spread([...Array(Number(count)).keys()], INVOICES_AT_ONCE, async () => {
+        await spread([...Array(Number(count)).keys()], INVOICES_AT_ONCE, async (_, lane) => {
           const request = { amount: msat(1000), description: 'bench', expirySeconds: EXPIRY_S }
+          const seller = sellers[lane % sellers.length] as Wallet
           made.push((await seller.makeInvoice(request)).bolt11)
         })
         invoices = made
@@ -53,7 +54,7 @@ child<PayersConfig>(async ({ payee, payers }, tell) => {
       },
     },
     async stop() {
-      for (const wallet of [seller, ...wallets]) wallet.close()
+      for (const wallet of [...sellers, ...wallets]) wallet.close()
     },
   }
 })
