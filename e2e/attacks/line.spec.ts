@@ -159,8 +159,13 @@ test('MFST.MODIFICATION, IMG.LOCATION, IMG.FORMAT, UPD.WRONG_PRECURSOR, IMG.EXTR
     expect(changed, what).not.toBe(honest)
     // What is longer than the list says is not even read to its end.
     const attack = utf8(changed).length > utf8(honest).length ? 'endless-data' : 'mix-and-match'
-    await stage().names(attack, { [target]: changed })
+    // What is honest is never there in between: the device may look again by itself.
+    const asked = stage().logLength()
+    stage().front.serve({ [target]: changed })
+    stage().look()
+    await stage().named(attack, asked)
   }
+  stage().front.clear()
   const since = stage().logLength()
   stage().look()
   await stage().says(/"targets":\d+,"releases":2/, since)
@@ -354,6 +359,7 @@ test('names with ../, reserved, reversed, endless: the vendor’s own hand could
     vendor,
     nowMs: Date.now(),
   })
+  await stage().logHasRoom()
   await stage().refuses('unsafe-name', files)
   const vendorNow = await recover(stage(), firstVendor(stage()))
   expect(vendorNow.rootVersion).toBe(2)

@@ -25,6 +25,8 @@ import type { TargetEntry } from '../../web/core/release/repository.ts'
 import { realKeys, type Keys, type Versions } from './forge.ts'
 import { openFront, type Answer, type Front } from './front.ts'
 
+/** See `device/run/refused.ts`. */
+const LOG_LINE_MS = 2000
 const TIMEOUT_MS = 45_000
 const FUNDS = msat(1_000_000)
 
@@ -64,6 +66,8 @@ export interface Stage {
   /** Until the log says so, now or later. */
   says(words: RegExp, since: number): Promise<string>
   logLength(): number
+  /** Until the log has room for an attack: a flood uses up its lines, and one comes back in two seconds. */
+  logHasRoom(): Promise<unknown>
   /** Until the device trusts this very metadata file. */
   seenByDevice(name: string, bytes: Uint8Array): Promise<unknown>
   refused(): readonly Refused[]
@@ -182,6 +186,14 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
       }
     },
     logLength: () => logText().length,
+    logHasRoom: () =>
+      until('the log to have room', TIMEOUT_MS, () => {
+        const last = logText()
+          .split('\n')
+          .findLast((line) => line.includes('"part":"refused"'))
+        const { time } = JSON.parse(last ?? '{"time":0}') as { time: string | number }
+        return Date.now() - new Date(time).getTime() > LOG_LINE_MS ? true : undefined
+      }),
     says: (words, since) =>
       until(
         `the log to say ${words.source}`,

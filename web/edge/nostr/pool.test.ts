@@ -158,11 +158,18 @@ test('after a reconnect a limited subscription asks for what it missed, besides 
   })
   undo.push(() => client.close())
   await new Promise<void>((resolve) => {
-    client.subscribe([{ kinds: [1], limit: 1 }, { kinds: [2] }], () => resolve())
+    client.subscribe([{ kinds: [1], limit: 1 }, { kinds: [2] }, { kinds: [3], limit: 0 }], () => resolve())
   })
   expect(filters).toEqual([
-    [{ kinds: [1], limit: 1 }, { kinds: [2] }],
-    [{ kinds: [1], limit: 1 }, { kinds: [1], since: 999_400 }, { kinds: [2] }],
+    [{ kinds: [1], limit: 1 }, { kinds: [2] }, { kinds: [3], limit: 0 }],
+    [
+      ...[{ kinds: [1], limit: 1 }, { kinds: [1], since: 999_400 }, { kinds: [2] }],
+      // Live ones too, however they are dated.
+      ...[
+        { kinds: [3], limit: 0 },
+        { kinds: [3], since: 1_000_000 },
+      ],
+    ],
   ])
 })
 

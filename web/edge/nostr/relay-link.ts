@@ -193,7 +193,8 @@ export function createRelayLink(deps: LinkDeps): RelayLink {
       const { limit, ...rest } = filter
       const from = limit === 0 ? Math.max(sinceS, startedS) : sinceS
       const missed = { ...rest, since: Math.max(from, filter.since ?? 0) }
-      return limit === 0 ? [missed] : [filter, missed]
+      // The filter itself stays: what is new may be dated before the loss (NIP-59).
+      return [filter, missed]
     })
   }
 
