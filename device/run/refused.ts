@@ -23,7 +23,7 @@ const WRITE_EVERY_MS = 30_000
 const WRITE_BURST = 10
 /** Lines in the log at once, and how soon there may be one more; what is not said is counted all the same. */
 const LOG_BURST = 30
-const LOG_EVERY_MS = 2000
+export const LOG_EVERY_MS = 2000
 
 export const refusedFile = (dataDir: string): string => join(dataDir, 'refused.json')
 const fileSchema = v.pipe(v.string(), v.parseJson(), v.pipe(v.array(refusedSchema), v.maxLength(MAX_REFUSED)))

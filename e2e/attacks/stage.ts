@@ -9,6 +9,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { afterAll, afterEach, beforeAll, expect } from 'vitest'
 import * as v from 'valibot'
+import { LOG_EVERY_MS } from '../../device/run/refused.ts'
 import { msat, type Msat } from '../../web/core/money/msat.ts'
 import { readTargets } from '../../web/core/release/announce.ts'
 import type { Release, VendorBlock } from '../../web/core/release/target.ts'
@@ -25,8 +26,6 @@ import type { TargetEntry } from '../../web/core/release/repository.ts'
 import { realKeys, type Keys, type Versions } from './forge.ts'
 import { openFront, type Answer, type Front } from './front.ts'
 
-/** See `device/run/refused.ts`. */
-const LOG_LINE_MS = 2000
 const TIMEOUT_MS = 45_000
 const FUNDS = msat(1_000_000)
 
@@ -66,7 +65,7 @@ export interface Stage {
   /** Until the log says so, now or later. */
   says(words: RegExp, since: number): Promise<string>
   logLength(): number
-  /** Until the log has room for an attack: a flood uses up its lines, and one comes back in two seconds. */
+  /** Until the log has room for an attack: a flood uses up its lines, and one comes back after a while. */
   logHasRoom(): Promise<unknown>
   /** Until the device trusts this very metadata file. */
   seenByDevice(name: string, bytes: Uint8Array): Promise<unknown>
@@ -192,7 +191,7 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
           .split('\n')
           .findLast((line) => line.includes('"part":"refused"'))
         const { time } = JSON.parse(last ?? '{"time":0}') as { time: string | number }
-        return Date.now() - new Date(time).getTime() > LOG_LINE_MS ? true : undefined
+        return Date.now() - new Date(time).getTime() > LOG_EVERY_MS ? true : undefined
       }),
     says: (words, since) =>
       until(
