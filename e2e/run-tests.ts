@@ -1,7 +1,7 @@
 /**
  * `npm test`: a browser, types, lint, unit tests, the web app's build and the journeys.
- * The last line is `N passed, N failed` (and `, N skipped`); the exit code says the same. What fails in `e2e` is played
- * once more, and named where it passes only then.
+ * The last line is `N passed, N failed` (and `, N skipped`); the exit code says the same. What fails outside `web/core`
+ * is played once more, and named where it passes only then.
  *
  *   --full          also the slow journeys (`*.full.spec.ts`) and the slow unit tests (`*.full.test.ts`)
  *   --extra         only those
@@ -128,13 +128,13 @@ function onlyFailed(file: string, failed: readonly string[]): string[] {
 }
 
 /**
- * Tests of `e2e` play real processes and browsers against each other, on a machine that has other work: what fails there
- * is played once more by itself. What passes only then is named at the end.
+ * Tests with real sockets, processes and browsers run on a machine that has other work: what fails there is played once
+ * more by itself, and what passes only then is named at the end. The core has no clock of its own: there once is enough.
  */
 async function playedAgain(first: Outcome, play: (args: string[]) => Promise<Outcome>): Promise<Outcome> {
   const files = new Map(first.files)
   for (const [file, sums] of first.files) {
-    if (!file.startsWith('e2e/') || sums.failed.length === 0) continue
+    if (file.startsWith('web/core/') || sums.failed.length === 0) continue
     say(`Failed, and played once more: ${sums.failed.join('; ')}`)
     const again = (await play(onlyFailed(file, sums.failed))).files.get(file)
     if (again === undefined || again.failed.length > 0 || again.passed < sums.failed.length) continue
