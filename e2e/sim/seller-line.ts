@@ -1,6 +1,7 @@
 /** The seller's line (`web/core/exchange/line.ts`) for jobs that wait on the virtual clock. */
 import * as lines from '../../web/core/exchange/line.ts'
 import type { LineEffect, LineWindow } from '../../web/core/exchange/line.ts'
+import { openBucket, setRate, take } from '../../web/core/swarm/token-bucket.ts'
 import { wait, type Job } from './clock.ts'
 import { isPreparing, seeOver, type SellerParts } from './seller-parts.ts'
 
@@ -9,9 +10,11 @@ export class SellerLine {
   readonly #line: lines.Line
   /** Who waits for the line. */
   readonly #waiting = new Map<LineWindow, () => void>()
+  readonly #pace
 
   constructor(parts: SellerParts) {
     this.#parts = parts
+    this.#pace = openBucket(undefined, parts.node.nowMs)
     this.#line = lines.openLine(parts.node.pieces, parts.node.nowMs)
   }
 
@@ -35,6 +38,14 @@ export class SellerLine {
   /** It is out of memory. */
   letGo(window: LineWindow): void {
     this.#run(lines.out(this.#line, window, this.#nowMs))
+  }
+  /** Until so many bytes more of it may be handed over. */
+  *paced({ peer }: LineWindow, bytes: number): Job {
+    const bps = lines.paceFor(this.#line, peer)
+    if (bps !== this.#pace.bps) setRate(this.#pace, bps, this.#nowMs)
+    const waitMs = take(this.#pace, bytes, this.#nowMs)
+    if (waitMs > 0)
+      yield* wait<undefined>((resume) => this.#parts.node.things.clock.after(waitMs, () => resume(undefined)))
   }
   /** All of it is handed over, or it was given up: off the line at once, or when its taker has it. */
   leave(window: LineWindow, brought: boolean): void {

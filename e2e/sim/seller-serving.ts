@@ -88,6 +88,7 @@ export class SellerServing {
       if (left <= NEARLY_OUT) bill ??= this.#bill(sale, secret)
       if (!(yield* wait<boolean>((resume) => node.send(side, frame, resume)))) continue
       yield* conduct.pause()
+      yield* this.#line.paced(sale, size)
       see({ ...sent, bytes: size - HEADER }, node.nowMs)
     }
     if (!isPreparing(sale) || !side.open) return undefined

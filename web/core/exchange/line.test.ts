@@ -7,6 +7,7 @@ import {
   openLine,
   out,
   over,
+  paceFor,
   ready,
   tick,
   type LineEffect,
@@ -251,4 +252,36 @@ test('whatever happens, all that was asked for goes out once, and no more at a t
       expect(went).toBe(wanted)
     }),
   )
+})
+
+test('several takers are paced by what they take; who is alone is not', () => {
+  const line = openLine(8, 0)
+  let nowMs = 0
+  let request = 0
+  const going: LineWindow[] = []
+  const run = (effects: readonly LineEffect[]): void => {
+    for (const { tag, window } of effects) {
+      if (tag === 'prepare') run(ready(line, window, nowMs))
+      else {
+        going.push(window)
+        run(out(line, window, nowMs))
+      }
+    }
+  }
+  const askOf = (peer: string): void =>
+    run(asked(line, { peer, request: ++request, pieces: [0], bytes: MIB }, nowMs))
+  for (const peer of 'abcdef') askOf(peer)
+  for (; nowMs < 60_000; nowMs += 500) {
+    const first = going.shift()
+    if (first === undefined) throw new Error('nothing goes')
+    for (const window of got(line, first.peer, first.request)) run(over(line, window, true, nowMs))
+    askOf(first.peer)
+  }
+  expect(paceFor(line, 'a')).toBeGreaterThan(1.5 * MIB)
+  expect(paceFor(line, 'a')).toBeLessThan(3.5 * MIB)
+  for (const peer of 'bcdef') {
+    line.waiting.splice(0)
+    for (const window of got(line, peer)) run(over(line, window, true, nowMs))
+  }
+  expect(paceFor(line, 'a')).toBeUndefined()
 })

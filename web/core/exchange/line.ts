@@ -11,6 +11,7 @@
  */
 import { MIB } from '../money/msat.ts'
 import type { PeerId } from './desk-state.ts'
+import { openPace, startSlice, taken, type Pace } from './pace.ts'
 import { whoseTurn, type Waiting } from './turn.ts'
 import { openUplink, sent, started, type Uplink } from './uplink.ts'
 
@@ -35,12 +36,15 @@ type Place = {
   inMemory: boolean
   /** When it went out. */
   sinceMs: number
+  /** When all of it was handed over. */
+  outMs: number
   /** Its taker has all of it. */
   got: boolean
 }
 
 export type Line = {
   readonly uplink: Uplink
+  readonly pace: Pace
   /** How often each piece went out. */
   readonly served: Uint32Array
   readonly waiting: (Waiting & { window: LineWindow })[]
@@ -61,6 +65,7 @@ const SLOW_MS = { first: 4000, perMib: 2000, most: 10_000 } as const
 
 export const openLine = (pieces: number, nowMs: number): Line => ({
   uplink: openUplink(nowMs),
+  pace: openPace(nowMs),
   served: new Uint32Array(pieces),
   waiting: [],
   ready: [],
@@ -69,7 +74,10 @@ export const openLine = (pieces: number, nowMs: number): Line => ({
 })
 
 export function asked(line: Line, window: LineWindow, nowMs: number): LineEffect[] {
-  if (line.places.size + line.waiting.length === 0) started(line.uplink, nowMs)
+  if (line.places.size + line.waiting.length === 0) {
+    started(line.uplink, nowMs)
+    startSlice(line.pace, nowMs)
+  }
   line.waiting.push({ window, pieces: window.pieces, sinceMs: nowMs })
   return goOn(line, nowMs)
 }
@@ -90,6 +98,7 @@ export function out(line: Line, window: LineWindow, nowMs: number): LineEffect[]
   const place = line.places.get(window)
   if (place === undefined) return []
   place.inMemory = false
+  place.outMs = nowMs
   if (place.state !== 'going') remove(line, window, place)
   return goOn(line, nowMs)
 }
@@ -106,6 +115,10 @@ export function got(line: Line, peer: PeerId, request?: number): LineWindow[] {
   return found
 }
 
+/** Bytes a second that may be handed over now, all takers together; `undefined`: as fast as it goes. Who is alone may fill the line. */
+export const paceFor = (line: Line, peer: PeerId): number | undefined =>
+  line.pace.bps !== undefined && isAlone(line, peer) ? undefined : line.pace.bps
+
 export const hasGot = (line: Line, window: LineWindow): boolean => line.places.get(window)?.got ?? true
 
 /** It is off the line. `brought`: all of it went out. */
@@ -115,7 +128,9 @@ export function over(line: Line, window: LineWindow, brought: boolean, nowMs: nu
   // What a slow taker took says nothing about the line.
   if (!line.slow.has(window.peer)) {
     const full = line.ready.length + line.waiting.length > 0 && countGoing(line) >= line.uplink.parallel
-    sent(line.uplink, brought ? window.bytes : 0, full, nowMs)
+    sent(line.uplink, brought ? window.bytes : 0, full, nowMs, line.pace.bps)
+    const outMs = place.inMemory ? nowMs : place.outMs
+    if (brought) taken(line.pace, { bytes: window.bytes, goingMs: place.sinceMs, outMs }, full, nowMs)
   } else if (brought && !tookTooLong(line, window, place, nowMs)) line.slow.delete(window.peer)
   place.state = 'over'
   if (!brought) count(line, window, -1)
@@ -161,7 +176,7 @@ function goOn(line: Line, nowMs: number): LineEffect[] {
       continue
     }
     line.waiting.splice(line.waiting.indexOf(next), 1)
-    line.places.set(window, { state: 'preparing', inMemory: true, sinceMs: nowMs, got: false })
+    line.places.set(window, { state: 'preparing', inMemory: true, sinceMs: nowMs, outMs: nowMs, got: false })
     const fresh = window.pieces.filter((piece) => line.served[piece] === 0)
     count(line, window, 1)
     effects.push({ tag: 'prepare', window, fresh })

@@ -31,8 +31,12 @@ const SLICE_MS = 500
 const SLICE_ROUNDS = 2
 /** A trial costs the swarm time too: each that brings nothing doubles the wait for the next. */
 const RETRY_MS = { down: 10_000, least: 30_000, most: 120_000 } as const
+/** Connections start slowly: at first more of them would seem to bring more. */
+const FIRST_TRIAL_MS = 0
 /** The rate that a trial must bring, as a part of the rate before. */
 const WORTH = { up: 1.2, down: 0.9 } as const
+/** Of the pace (`pace.ts`): whoever reaches it is held by it, and more at a time bring no more. */
+const HELD = 0.85
 
 export const openUplink = (nowMs: number): Uplink => ({
   parallel: LEAST_PARALLEL,
@@ -42,7 +46,7 @@ export const openUplink = (nowMs: number): Uplink => ({
   full: true,
   up: true,
   trial: undefined,
-  tryAtMs: nowMs,
+  tryAtMs: nowMs + FIRST_TRIAL_MS,
   retryMs: RETRY_MS.least,
 })
 
@@ -55,11 +59,18 @@ export function started(uplink: Uplink, nowMs: number): void {
 }
 
 /**
- * A window has gone out. `full`: `parallel` windows are on their way and another taker waits.
+ * A window has gone out. `full`: `parallel` windows are on their way and another taker waits. `paceBps`: no more than that
+ * was handed over.
  *
  * @returns whether `parallel` has changed
  */
-export function sent(uplink: Uplink, bytes: number, full: boolean, nowMs: number): boolean {
+export function sent(
+  uplink: Uplink,
+  bytes: number,
+  full: boolean,
+  nowMs: number,
+  paceBps = Number.POSITIVE_INFINITY,
+): boolean {
   uplink.bytes += bytes
   uplink.windows++
   uplink.full &&= full
@@ -67,15 +78,20 @@ export function sent(uplink: Uplink, bytes: number, full: boolean, nowMs: number
   if (tookMs < SLICE_MS || uplink.windows < SLICE_ROUNDS * uplink.parallel) return false
   const before = uplink.parallel
   // A line that had room says nothing about what more, or less, would bring.
-  if (uplink.full) judge(uplink, uplink.bytes / tookMs, nowMs)
+  if (uplink.full) judge(uplink, uplink.bytes / tookMs, paceBps / 1000, nowMs)
   started(uplink, nowMs)
   return uplink.parallel !== before
 }
 
-function judge(uplink: Uplink, rate: number, nowMs: number): void {
+function judge(uplink: Uplink, rate: number, pace: number, nowMs: number): void {
   const { trial, up, parallel } = uplink
+  const held = up && rate >= pace * HELD
   if (trial === undefined && nowMs < uplink.tryAtMs) return
-  const kept = trial === undefined || rate >= trial.rate * WORTH[up ? 'up' : 'down']
+  if (trial === undefined && held) {
+    uplink.tryAtMs = nowMs + uplink.retryMs
+    return
+  }
+  const kept = trial === undefined || (!held && rate >= trial.rate * WORTH[up ? 'up' : 'down'])
   const next = up ? Math.min(MAX_PARALLEL, parallel * 2) : Math.max(LEAST_PARALLEL, parallel / 2)
   if (kept && next !== parallel) {
     if (trial !== undefined) uplink.retryMs = RETRY_MS.least

@@ -215,7 +215,7 @@ export class Serving {
       const left = ciphertext.length - at
       if (left <= Math.min(peer.nearlyOut, (upload.bps ?? Infinity) * NEARLY_OUT_S)) nearlyOut()
       if (left === 0) this.#parts.step({ tag: 'delivered', id: sale.id })
-      await upload.take(bytes.length)
+      await Promise.all([upload.take(bytes.length), this.#line.paced(sale, bytes.length)])
       // A peer that does not read is waited for only as long as its window is on the line.
       await Promise.race([peer.drained(), cut.promise])
     }

@@ -61,3 +61,33 @@ test('a taker that never says so keeps the line for two seconds', async () => {
   await vi.advanceTimersByTimeAsync(1)
   expect(started()).toEqual(outOf([...FIRST, 'c']))
 })
+
+test('what several takers wait for is handed over no faster than it is taken', async () => {
+  vi.setSystemTime(0)
+  const line = new UploadLine(8, () => performance.now())
+  const handed: number[] = []
+  let latest = 0
+  const takers = ['a', 'b', 'c', 'd', 'e']
+  const serveFor = async (peer: string): Promise<void> => {
+    for (let request = 1; performance.now() < 20_000; request++) {
+      const window = sale(peer, request, 0)
+      await line.hold(window)
+      await line.enter(window)
+      for (let part = 0; part < 16; part++) {
+        handed.push(performance.now())
+        await line.paced(window, window.bytes / 16)
+      }
+      line.letGo(window)
+      // A line of 2 MiB/s behind a buffer.
+      latest = Math.max(latest, performance.now()) + 500
+      setTimeout(() => line.got(peer, request), latest - performance.now())
+      await line.leave(window, false)
+    }
+  }
+  for (const peer of takers) void serveFor(peer)
+  await vi.advanceTimersByTimeAsync(25_000)
+  const late = handed.filter((atMs) => atMs > 10_000 && atMs < 20_000)
+  expect(late.length / 16 / 10).toBeGreaterThan(1.5)
+  // Evenly, not window by window: more than one part in most steps of 100 ms.
+  expect(new Set(late.map((atMs) => Math.floor(atMs / 100))).size).toBeGreaterThan(80)
+})

@@ -1,6 +1,7 @@
 /** The seller's line (`core/exchange/line.ts`) for code that waits. */
 import * as lines from '../../core/exchange/line.ts'
 import type { LineEffect, LineWindow } from '../../core/exchange/line.ts'
+import { createRateLimit } from './rate-limit.ts'
 
 export type UploadLineEvents = Readonly<{
   /** These pieces go out for the first time. */
@@ -18,6 +19,7 @@ export class UploadLine {
   readonly #going = new Map<LineWindow, () => void>()
 
   readonly #on: UploadLineEvents
+  readonly #pace = createRateLimit()
 
   constructor(pieces: number, nowMs: () => number, on: UploadLineEvents = {}) {
     this.#nowMs = nowMs
@@ -43,6 +45,13 @@ export class UploadLine {
   /** Resolves when a window that is ready may go out. */
   enter(window: LineWindow): Promise<void> {
     return this.#until(window, () => lines.ready(this.#line, window, this.#nowMs()))
+  }
+
+  /** Resolves when so many bytes more of it may be handed over. */
+  async paced({ peer }: LineWindow, bytes: number): Promise<void> {
+    const bps = lines.paceFor(this.#line, peer)
+    if (bps !== this.#pace.bps) this.#pace.set(bps)
+    await this.#pace.take(bytes)
   }
 
   /** All of it is handed over, or nothing of it goes any more (`over`). Resolves when it is off the line. */
