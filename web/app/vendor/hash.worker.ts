@@ -27,31 +27,14 @@ const PROGRESS_EVERY_MS = 50
 
 addEventListener('message', (event: MessageEvent<HashJob>) => void work(event.data))
 
-/** A browser reads large chunks three times as fast as pieces; the next one comes while this one is hashed. */
-const CHUNK_BYTES = 4 * 1024 * 1024
-
-function inChunks(file: File): (offset: number, length: number) => Promise<Uint8Array<ArrayBuffer>> {
-  const chunk = (at: number): Promise<ArrayBuffer> => {
-    const read = file.slice(at, at + CHUNK_BYTES).arrayBuffer()
-    // Awaited when it is its turn, or never.
-    read.catch(() => undefined)
-    return read
-  }
-  let [from, now, next] = [0, chunk(0), chunk(CHUNK_BYTES)]
-  return async (offset, length) => {
-    if (offset !== from && offset === from + CHUNK_BYTES)
-      [from, now, next] = [offset, next, chunk(offset + CHUNK_BYTES)]
-    const bytes = await now
-    if (offset < from || offset + length > from + bytes.byteLength)
-      return new Uint8Array(await file.slice(offset, offset + length).arrayBuffer())
-    return new Uint8Array(bytes, offset - from, length)
-  }
-}
-
 async function work({ file, trackers, confidential }: HashJob): Promise<void> {
   let last = 0
   try {
-    const source = { length: file.size, read: inChunks(file) }
+    const source = {
+      length: file.size,
+      read: async (offset: number, length: number) =>
+        new Uint8Array(await file.slice(offset, offset + length).arrayBuffer()),
+    }
     const onProgress = (done: number, of: number): void => {
       const now = performance.now()
       if (now - last < PROGRESS_EVERY_MS && done > 1 && done < of) return

@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import type { KnownPeer, Offered, Torrent } from '#webtorrent'
-import { settleGlare } from './glare.ts'
+import { settleGlare, STUCK_MS } from './glare.ts'
 
 /** Keeps the first connection of each peer, as webtorrent does. */
 class Side {
   readonly destroyed: Offered[] = []
+  nowMs = 0
   readonly #peers = new Map<string, KnownPeer>()
   readonly torrent = {
     _peers: this.#peers,
@@ -23,7 +24,7 @@ class Side {
   } as unknown as Torrent
 
   constructor(id: string) {
-    settleGlare(this.torrent, id)
+    settleGlare(this.torrent, id, () => this.nowMs)
   }
   hears(id: string, what: 'offer' | 'answer'): void {
     this.torrent._addPeer({ id, initiator: what === 'answer' }, 'tcp', 'tracker')
@@ -64,5 +65,20 @@ describe('offers that cross', () => {
     other.hears('aa', 'offer')
     other.hears('aa', 'offer')
     expect(other.destroyed).toHaveLength(1)
+  })
+
+  test('what is not there after a while gives way to the next offer of that peer', () => {
+    const side = new Side('aa')
+    side.hears('bb', 'answer')
+    side.nowMs = STUCK_MS - 1
+    side.hears('bb', 'offer')
+    expect(side.kept('aa', 'bb')).toBe('aa')
+    side.nowMs = STUCK_MS
+    side.hears('bb', 'offer')
+    expect(side.kept('aa', 'bb')).toBe('bb')
+    side.nowMs = 2 * STUCK_MS
+    side.shakeHands('bb')
+    side.hears('bb', 'offer')
+    expect(side.destroyed).toHaveLength(3)
   })
 })

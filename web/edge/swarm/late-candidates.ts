@@ -1,12 +1,12 @@
 /**
  * Who answers an offer starts its connectivity checks a moment later. Checks that reach the offerer before
  * its answer does make libdatachannel (Node) connect in the middle of taking the answer, find no fingerprint
- * to verify yet and fail the handshake: 1 of 8 here under load, and webtorrent tries again only after 25 s.
+ * to verify yet and fail the handshake: 1 of 8 here under load. What fails so is offered again (`glare.ts`), seconds later.
  * The offerer's own checks (RFC 8445) connect at once where there is no NAT; behind one, the later ones do.
  */
 
-/** Long enough for an answer to travel through a tracker. */
-export const LATER_MS = 1000
+/** Long enough for most answers to travel through a tracker: who waits for these checks waits for this. */
+export const LATER_MS = 300
 const MAX_CANDIDATES = 64
 
 export type Description = Readonly<{ type?: string; sdp?: string }>

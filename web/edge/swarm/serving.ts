@@ -9,7 +9,7 @@ import type { Sale } from '../../core/exchange/desk-state.ts'
 import type { LineWindow } from '../../core/exchange/line.ts'
 import { signQuote, type Quote } from '../../core/exchange/quote.ts'
 import type { Money } from '../../core/money/msat.ts'
-import { pieceBytes, rootOfLeaves } from '../../core/swarm/merkle.ts'
+import { pieceBytes, rootOfLeaves, type Shape } from '../../core/swarm/merkle.ts'
 import type { Peer } from './peer.ts'
 import { Buffers } from './buffers.ts'
 import { CREDIT_QUOTE_S, type Debts } from './debts.ts'
@@ -28,6 +28,18 @@ const NEARLY_OUT_S = 5
 /** How far a window is, for the next one of the same peer. */
 type Turn = Readonly<{ streaming: Promise<void>; streamed: Promise<void> }>
 const NO_ONE_BEFORE: Turn = { streaming: Promise.resolve(), streamed: Promise.resolve() }
+
+/** Where pieces lie, neighbours together: each read has its price. */
+function runsOf(pieces: readonly number[], shape: Shape): { offset: number; length: number }[] {
+  const runs: { offset: number; length: number }[] = []
+  for (const piece of pieces) {
+    const offset = piece * shape.pieceLength
+    const last = runs.at(-1)
+    if (last !== undefined && last.offset + last.length === offset) last.length += pieceBytes(shape, piece)
+    else runs.push({ offset, length: pieceBytes(shape, piece) })
+  }
+  return runs
+}
 
 type Invoice = Readonly<{ bolt11: string; hash: Sha256Hex }>
 /** What is to be paid, by when (Unix seconds). */
@@ -184,9 +196,9 @@ export class Serving {
     const { meta, store } = this.#parts.session
     const bytes = this.#buffers.take(sale.bytes)
     let at = 0
-    for (const piece of sale.pieces) {
-      const into = bytes.subarray(at, at + pieceBytes(meta, piece))
-      const part = await store.read(piece * meta.pieceLength, into.length, into)
+    for (const run of runsOf(sale.pieces, meta)) {
+      const into = bytes.subarray(at, at + run.length)
+      const part = await store.read(run.offset, into.length, into)
       if (part !== into) into.set(part)
       at += into.length
     }
