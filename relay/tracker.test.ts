@@ -98,3 +98,32 @@ test('holds its limit of torrents for one peer, and hangs up on a message over t
   greedy.sendText('x'.repeat(trackerLimits.messageBytes + 1))
   await greedy.closed
 })
+
+test('of twenty who have met, each offer finds the only one who has all of it', async () => {
+  const { url } = await relay()
+  const seed = await peer(url)
+  seed.announce('A', { event: 'started', left: 0 })
+  await seed.next()
+  const others = 'bcdefghijklmnopqrstu'.split('')
+  const peers = await Promise.all(others.map(() => peer(url)))
+  for (const [i, letter] of others.entries()) {
+    peers[i]?.announce(letter, { event: 'started', left: 10 })
+    await peers[i]?.next()
+  }
+  for (const [i, letter] of others.entries()) {
+    peers[i]?.announce(letter, { numwant: 2, offers: [offer(`from ${letter}`), offer(`again ${letter}`)] })
+    expect(await seed.next()).toMatchObject({ peer_id: peerId(letter) })
+  }
+  // The other way round: all offers of who has all of it go to those who have not.
+  const second = await peer(url)
+  second.announce('B', { event: 'started', left: 0, offers: [offer('1'), offer('2'), offer('3')] })
+  await second.next()
+  seed.announce('A', {
+    answer: { type: 'answer', sdp: 'x' },
+    to_peer_id: peerId('B'),
+    offer_id: 'o'.repeat(20),
+  })
+  expect(await second.next()).toMatchObject({ answer: { sdp: 'x' } })
+  seed.announce('A', { event: 'update', left: 0 })
+  expect(await seed.next()).toMatchObject({ complete: 2, incomplete: 20 })
+})

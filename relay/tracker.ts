@@ -4,7 +4,7 @@
  */
 import { EventEmitter } from 'node:events'
 import type { IncomingMessage } from 'node:http'
-import Server from 'bittorrent-tracker/server'
+import Server, { type TrackerPeer } from 'bittorrent-tracker/server'
 import * as v from 'valibot'
 import type { WebSocket } from 'ws'
 
@@ -13,6 +13,7 @@ export const trackerLimits = {
   /** Peers are told to announce this often: it is how soon a lost wire comes back. */
   announceIntervalS: 25,
   swarms: 20_000,
+  peersPerSwarm: 20_000,
   swarmsPerPeer: 200,
   offersPerAnnounce: 50,
   offerChars: 24_000,
@@ -66,11 +67,16 @@ export function createTracker(onWarning: (error: unknown) => void): Tracker {
     stats: false,
     ws: { noServer: true, maxPayload: trackerLimits.messageBytes },
     interval: trackerLimits.announceIntervalS * 5 * 1000,
+    peersCacheLength: trackerLimits.peersPerSwarm,
     filter: (infoHash, _params, done) => {
       const known = infoHash in server.torrents || Object.keys(server.torrents).length < trackerLimits.swarms
       done(known ? null : new Error('this tracker is full'))
     },
   })
+  server.createSwarm = (infoHash, done) => {
+    const swarm = (server.torrents[infoHash] ??= new MatchingSwarm(infoHash, server))
+    done(null, swarm)
+  }
   server.on('warning', onWarning)
   server.on('error', onWarning)
   // The library keeps empty swarms for ever.
@@ -99,6 +105,39 @@ export function createTracker(onWarning: (error: unknown) => void): Tracker {
       server.close()
     },
   }
+}
+
+/**
+ * Offers go where they are of use. By chance alone, as the library draws, one of twenty devices met the only seller after
+ * 50 s: all had met each other first.
+ */
+class MatchingSwarm extends Server.Swarm {
+  override _getPeers(numwant: number, ownPeerId: string): TrackerPeer[] {
+    const [full, others]: [TrackerPeer[], TrackerPeer[]] = [[], []]
+    for (const id of this.peers.keys) {
+      const peer = this.peers.peek(id)
+      if (peer?.type === 'ws' && peer.peerId !== ownPeerId) (peer.complete ? full : others).push(peer)
+    }
+    // Who has all of it has nothing to ask of others who have, and half of what others offer goes to such.
+    if (this.peers.peek(ownPeerId)?.complete === true) {
+      const chosen = draw(others, numwant)
+      return [...chosen, ...draw(full, numwant - chosen.length)]
+    }
+    const chosen = draw(full, Math.ceil(numwant / 2))
+    return [...chosen, ...draw([...full, ...others], numwant - chosen.length)]
+  }
+}
+
+/** Takes at most so many out of the list, by chance. */
+function draw<T>(list: T[], most: number): T[] {
+  const drawn: T[] = []
+  while (drawn.length < most && list.length > 0) {
+    const at = Math.floor(Math.random() * list.length)
+    const [one, last] = [list[at] as T, list.pop() as T]
+    if (at < list.length) list[at] = last
+    drawn.push(one)
+  }
+  return drawn
 }
 
 /** What the library takes for a WebSocket: it hears only messages that parse. */

@@ -7,7 +7,6 @@ import type { BuyerConfig } from './children/buyer.ts'
 import type { SellerConfig } from './children/seller.ts'
 import { DEFAULT_PRICE_MSAT, openHouse, READY_MS, type House } from './contest.ts'
 import { makeMaterial, type Material } from './material.ts'
-import { startShaper } from './shaper.ts'
 import { median } from './stats.ts'
 import { figure, row } from './table.ts'
 
@@ -51,17 +50,12 @@ async function crowd(
 ): Promise<number> {
   return inDir(context, name, async (dir) => {
     const house = await openHouse(dir, { latencyMs: 0, ...(perSecond === undefined ? {} : { perSecond }) })
-    // Uncapped lanes: only for an address of its own on the tracker for each buyer.
-    const shaper = await startShaper(
-      house.tracker,
-      Array.from({ length: BUYERS + 1 }, (_, i) => ({ name: String(i) })),
-    )
     try {
-      const seconds = await meet(dir, material, house, (lane) => shaper.trackerOf(lane))
+      // bittorrent-tracker has one socket for each address and process: an address of its own for each buyer.
+      const seconds = await meet(dir, material, house, (peer) => `${house.tracker}?peer=${peer}`)
       context.say(`  ${name}: ${figure(seconds)} s`)
       return seconds
     } finally {
-      await shaper.stop()
       await house.child.stop()
     }
   })
@@ -71,7 +65,7 @@ async function meet(
   dir: string,
   material: Material,
   house: House,
-  trackerOf: (lane: number) => string,
+  trackerOf: (peer: number) => string,
 ): Promise<number> {
   const homes: BuyerConfig[] = []
   for (let home = 0; home < HOMES; home++) {

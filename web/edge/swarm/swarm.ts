@@ -43,6 +43,8 @@ const MAX_RECONNECT_MS = 30_000
 const REANNOUNCE_MS = 1_000
 /** With so many wires nobody looks for more on its own. */
 const ENOUGH_WIRES = 6
+/** The same of wires to full copies, for who has none. */
+const ENOUGH_FULL = 3
 /** Haves come in bursts; the count is for people. */
 const COUNT_MS = 100
 
@@ -138,7 +140,7 @@ async function join(
     for (const peer of torrent._peers.values()) if (peer.wire === wire) return peer.conn ?? undefined
     return undefined
   }
-  const reannounce = reannouncer(torrent)
+  const reannounce = reannouncer(torrent, () => [...peers].filter((peer) => peer.hasAll()).length)
   torrent.on('wire', (wire: Wire) => {
     const peer = new Peer(wire, {
       identity: options.identity,
@@ -252,9 +254,12 @@ function reconnectSoon(tracker: Tracker): void {
 
 /**
  * Wires come with announces. One that was lost is asked for again at once; and while the tracker knows of more
- * peers than we have wires, again after a while drawn by chance.
+ * peers than we have wires, or of more full copies while we are not one, again after a while drawn by chance.
  */
-function reannouncer(torrent: Torrent): { soon(): void; watch(): void; stop(): void } {
+function reannouncer(
+  torrent: Torrent,
+  fullCopies: () => number,
+): { soon(): void; watch(): void; stop(): void } {
   let timer: ReturnType<typeof setTimeout> | undefined
   let misses = 0
   const announceIn = (waitMs: number) => {
@@ -265,7 +270,8 @@ function reannouncer(torrent: Torrent): { soon(): void; watch(): void; stop(): v
   }
   const onUpdate = (data: { complete?: number; incomplete?: number }) => {
     const others = (data.complete ?? 0) + (data.incomplete ?? 0) - 1
-    if (torrent.wires.length >= Math.min(others, ENOUGH_WIRES)) {
+    const wanted = torrent.done ? 0 : Math.min(data.complete ?? 0, ENOUGH_FULL)
+    if (torrent.wires.length >= Math.min(others, ENOUGH_WIRES) && fullCopies() >= wanted) {
       misses = 0
       return
     }

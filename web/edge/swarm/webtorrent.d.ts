@@ -68,6 +68,8 @@ declare module '#webtorrent' {
     readonly discovery?: {
       tracker?: (Emitter & { _trackers: Tracker[]; update(options?: object): void }) | null
     } | null
+    /** All pieces are here. */
+    readonly done: boolean
     _markVerified(piece: number): void
     _checkDone(): void
     destroy(options: { destroyStore: boolean }, done: (error?: Error) => void): void
