@@ -92,6 +92,12 @@ test('a fast line is not paced', () => {
   expect(scene.pace.bps).toBeUndefined()
 })
 
+test('a very slow line is paced so little that no taker waits long for a frame', () => {
+  const scene = new Scene()
+  scene.run(600, { lineBps: 20e3, wayMs: 30 })
+  expect(scene.pace.bps).toBe(200_000)
+})
+
 test('nothing is measured while the line has room', () => {
   const scene = new Scene()
   scene.run(10, { lineBps: 1e6, wayMs: 30 }, false)

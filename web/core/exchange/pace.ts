@@ -29,6 +29,8 @@ type Extreme = { now: number | undefined; before: number | undefined; untilMs: n
 
 /** On a faster line a full buffer is gone at once. */
 const MOST_BPS = 8_000_000
+/** Slower, and a taker would wait for each frame so long that its seller seems gone. */
+const LEAST_BPS = 200_000
 const SLICE = { first: { ms: 1000, windows: 4 }, next: { ms: 3000, windows: 12 } } as const
 /** As long as these count. */
 const BEST_MS = 20_000
@@ -99,7 +101,7 @@ function follow(pace: Pace): void {
   const best = most(pace.best, Math.max)
   if (best === undefined) return
   const bps = best * (pace.draining > 0 ? DRAIN.part : pace.reach)
-  pace.bps = best < MOST_BPS ? bps : undefined
+  pace.bps = best < MOST_BPS ? Math.max(LEAST_BPS, bps) : undefined
 }
 
 const most = ({ now, before }: Extreme, of: (a: number, b: number) => number): number | undefined =>
