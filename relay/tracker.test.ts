@@ -127,3 +127,22 @@ test('of twenty who have met, each offer finds the only one who has all of it', 
   seed.announce('A', { event: 'update', left: 0 })
   expect(await seed.next()).toMatchObject({ complete: 2, incomplete: 20 })
 })
+
+test('in a swarm too large to look at whole, too', async () => {
+  const { url } = await relay()
+  const [seed, other, crowd] = [await peer(url), await peer(url), await peer(url)]
+  const id = (i: number) => `crowd${String(i).padStart(15, '0')}`
+  for (let i = 0; i < 700; i++) {
+    crowd.announce('c', { peer_id: id(i), event: 'started', left: 10 })
+    await crowd.next()
+  }
+  seed.announce('A', { event: 'started', left: 0 })
+  await seed.next()
+  // Full copies are looked for once a second.
+  for (let sdp = 0; ; sdp++) {
+    other.announce('o', { numwant: 1, left: 10, offers: [offer(String(sdp))] })
+    await other.next()
+    seed.announce('A', { event: 'update', left: 0 })
+    if ('offer' in (await seed.next())) break
+  }
+})

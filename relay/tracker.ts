@@ -53,6 +53,9 @@ const scrapeSchema = v.object({
 })
 const messageSchema = v.variant('action', [announceSchema, scrapeSchema])
 
+/** Of so many peers all are looked at for each announce. */
+const SMALL_SWARM = 500
+
 export interface Tracker {
   /** Serves a peer until its socket closes. */
   serve(socket: WebSocket, request: IncomingMessage): void
@@ -108,36 +111,55 @@ export function createTracker(onWarning: (error: unknown) => void): Tracker {
 }
 
 /**
- * Offers go where they are of use. By chance alone, as the library draws, one of twenty devices met the only seller after
- * 50 s: all had met each other first.
+ * Offers go where they are of use. By chance alone, as the library draws, the last of twenty devices met the only seller
+ * after 50 s: all had met each other first.
  */
 class MatchingSwarm extends Server.Swarm {
+  #full: readonly string[] = []
+  #lookedAtMs = 0
+
   override _getPeers(numwant: number, ownPeerId: string): TrackerPeer[] {
-    const [full, others]: [TrackerPeer[], TrackerPeer[]] = [[], []]
-    for (const id of this.peers.keys) {
-      const peer = this.peers.peek(id)
-      if (peer?.type === 'ws' && peer.peerId !== ownPeerId) (peer.complete ? full : others).push(peer)
+    const chosen = new Map<string, TrackerPeer>()
+    const choose = (ids: readonly string[], most: number, full?: boolean): void => {
+      for (const id of inRandomOrder(ids)) {
+        if (chosen.size >= most) return
+        const peer = this.peers.peek(id)
+        if (peer?.type !== 'ws' || id === ownPeerId) continue
+        if (full === undefined || peer.complete === full) chosen.set(id, peer)
+      }
     }
+    const everybody = this.peers.keys
     // Who has all of it has nothing to ask of others who have, and half of what others offer goes to such.
-    if (this.peers.peek(ownPeerId)?.complete === true) {
-      const chosen = draw(others, numwant)
-      return [...chosen, ...draw(full, numwant - chosen.length)]
+    if (this.peers.peek(ownPeerId)?.complete === true) choose(everybody, numwant, false)
+    else choose(this.#fullCopies(everybody), Math.ceil(numwant / 2))
+    choose(everybody, numwant)
+    return [...chosen.values()]
+  }
+
+  /** Looked for at each announce in a small swarm, and once a second in a large one. */
+  #fullCopies(everybody: readonly string[]): readonly string[] {
+    const nowMs = performance.now()
+    if (everybody.length <= SMALL_SWARM || nowMs - this.#lookedAtMs >= 1000) {
+      this.#full = everybody.filter((id) => this.peers.peek(id)?.complete === true)
+      this.#lookedAtMs = nowMs
     }
-    const chosen = draw(full, Math.ceil(numwant / 2))
-    return [...chosen, ...draw([...full, ...others], numwant - chosen.length)]
+    return this.#full
   }
 }
 
-/** Takes at most so many out of the list, by chance. */
-function draw<T>(list: T[], most: number): T[] {
-  const drawn: T[] = []
-  while (drawn.length < most && list.length > 0) {
-    const at = Math.floor(Math.random() * list.length)
-    const [one, last] = [list[at] as T, list.pop() as T]
-    if (at < list.length) list[at] = last
-    drawn.push(one)
+/** All of a small list; of a large one some, among them perhaps one twice. */
+function* inRandomOrder(ids: readonly string[]): Generator<string> {
+  if (ids.length > SMALL_SWARM) {
+    for (let tries = 0; tries < SMALL_SWARM; tries++)
+      yield ids[Math.floor(Math.random() * ids.length)] as string
+    return
   }
-  return drawn
+  const left = [...ids]
+  for (let end = left.length - 1; end >= 0; end--) {
+    const at = Math.floor(Math.random() * (end + 1))
+    yield left[at] as string
+    left[at] = left[end] as string
+  }
 }
 
 /** What the library takes for a WebSocket: it hears only messages that parse. */
