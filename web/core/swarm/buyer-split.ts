@@ -195,8 +195,8 @@ export function windowSize(buyer: Buyer, market: Market, seller: Seller): number
     const flights = Math.max(1, Math.min(FLIGHTS, paymentSlots(buyer) / Math.max(1, market.moving)))
     const least = Math.ceil(flight / flights / pieceLength) * pieceLength
     size = Math.max(size, least, worthBytes(buyer, seller))
-    // A third of a seller's patience: where it is short, smaller windows would only be more payments.
-    const within = peer.roomBytes / 3
+    // A third of a seller's patience, and all of a short one: smaller windows would only be more payments.
+    const within = Math.max(SMALLEST, peer.roomBytes / 3)
     const risked = (stakeToCome(buyer, peer.key, of) / price) * MIB
     size = Math.min(size, within, Math.max(SMALLEST, risked / 3), risked)
   }
