@@ -90,7 +90,7 @@ test('a dropped file becomes a paid, verified, installed patch; everybody reload
   console.log(`the first sat comes ${first.toFixed(1)} s after opening the page`)
   expect(first).toBeLessThan(FIRST_SAT_WITHIN_S)
 
-  expect(await deviceState(vendor.page, pi.name)).toMatch(/buying/i)
+  await shows(vendor.page, pi.name, /buying/i, 30_000)
   // Half way: the vendor's page and a volunteer's are loaded anew; nothing is lost, both go on.
   await Promise.all([vendor.page.reload(), volunteers[0]?.page.reload()])
   await shows(vendor.page, pi.name, /healthy/i, 120_000)

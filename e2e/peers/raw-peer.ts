@@ -18,6 +18,8 @@ export async function rawPeer(
     onFrame?: (frame: Uint8Array, wire: Wire) => void
     onExtension?: (wire: Wire) => void
     onWire?: (wire: Wire) => void
+    /** It offers to nobody: no two offers cross, and each that comes later meets it over one wire. */
+    onlyAnswers?: boolean
   },
 ): Promise<RawPeer> {
   const client = new WebTorrent({
@@ -27,7 +29,10 @@ export async function rawPeer(
     utPex: false,
     natUpnp: false,
     natPmp: false,
-    tracker: { rtcConfig: { iceServers: [] } },
+    tracker: {
+      rtcConfig: { iceServers: [] },
+      ...(options.onlyAnswers === true && { getAnnounceOpts: () => ({ numwant: 0 }) }),
+    },
   })
   client.on('error', () => undefined)
   const torrent = client.add(arena.meta.torrent, {
