@@ -38,3 +38,17 @@ test('nothing is tried while nobody else waits', () => {
   for (let nowMs = 0; nowMs < 20_000; nowMs += 100) sent(uplink, 1e5, false, nowMs)
   expect(uplink.parallel).toBe(LEAST_PARALLEL)
 })
+
+test('what the pace holds is not tried with more at a time, and a trial under way ends', () => {
+  const paced = (uplink: Uplink, bytes: number, fromMs: number, toMs: number): void => {
+    for (let nowMs = fromMs; nowMs < toMs; nowMs += 100) sent(uplink, bytes, true, nowMs, 1e6)
+  }
+  const uplink = openUplink(0)
+  paced(uplink, 1e5, 100, 200_000)
+  expect(uplink.parallel).toBe(LEAST_PARALLEL)
+  const trying = openUplink(0)
+  paced(trying, 2e4, 100, 700)
+  expect(trying.parallel).toBe(2 * LEAST_PARALLEL)
+  paced(trying, 1e5, 700, 5000)
+  expect(trying.parallel).toBe(LEAST_PARALLEL)
+})

@@ -22,7 +22,7 @@ export type Uplink = {
 
 /**
  * What its taker has to say of a window, and a connection that starts slowly, leave a line idle with fewer: eight real
- * devices of 1 MB/s use two thirds of their lines with two. With more, whole pieces come later.
+ * devices of 1 MB/s end later with two. With more, whole pieces come later.
  */
 export const LEAST_PARALLEL = 3
 export const MAX_PARALLEL = 32
@@ -31,8 +31,6 @@ const SLICE_MS = 500
 const SLICE_ROUNDS = 2
 /** A trial costs the swarm time too: each that brings nothing doubles the wait for the next. */
 const RETRY_MS = { down: 10_000, least: 30_000, most: 120_000 } as const
-/** Connections start slowly: at first more of them would seem to bring more. */
-const FIRST_TRIAL_MS = 0
 /** The rate that a trial must bring, as a part of the rate before. */
 const WORTH = { up: 1.2, down: 0.9 } as const
 /** Of the pace (`pace.ts`): whoever reaches it is held by it, and more at a time bring no more. */
@@ -46,7 +44,7 @@ export const openUplink = (nowMs: number): Uplink => ({
   full: true,
   up: true,
   trial: undefined,
-  tryAtMs: nowMs + FIRST_TRIAL_MS,
+  tryAtMs: nowMs,
   retryMs: RETRY_MS.least,
 })
 
