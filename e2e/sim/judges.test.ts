@@ -210,6 +210,22 @@ test('seller: ciphertext out unpaid, and to keys that never paid', () => {
   })
   expect(says(at(1, sent('friend', 'a', 60), sent('friend', 'b', 41)))).toContain('out unpaid')
   expect(says(at(1, sent('stranger', 'a', 51)))).toContain('never paid')
+  const quoted: Fact = {
+    t: 'quoted',
+    seller: 1,
+    buyer: 'friend',
+    sale: 'a',
+    hash: 'a',
+    bytes: 80,
+    expiresAtMs: 120_000,
+  }
+  const [, paid] = settles('a') as [Fact, Fact]
+  const earned = at(1, sent('friend', 'a', 80), quoted, paid)
+  expect(says([...earned, ...at(2, sent('friend', 'b', 120))])).not.toContain('out unpaid')
+  expect(says([...earned, ...at(2, sent('friend', 'b', 121))])).toContain('out unpaid')
+  expect(says([...earned, ...at(2, sent('friend', 'b', 20), sent('other', 'c', 101))])).toContain(
+    'out unpaid',
+  )
 })
 
 test('seller: a quote that leaves no time to pay', () => {

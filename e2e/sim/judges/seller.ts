@@ -1,4 +1,7 @@
-/** No more ciphertext is out unpaid than the seller's owner allowed: counted for each life of the process. */
+/**
+ * No more ciphertext is out unpaid than the seller's owner allowed, and beside it than a fourth of what each buyer has
+ * paid for: counted for each life of the process.
+ */
 import type { Fact, NodeId, SellerBounds } from '../trace.ts'
 import type { Charter, Cry, Judge } from './judge.ts'
 
@@ -6,9 +9,13 @@ type Sale = { buyer: string; bytes: number; unproven: boolean; out: boolean; exp
 type Till = {
   readonly bounds: SellerBounds
   sales: Map<string, Sale>
-  settled: Set<string>
+  /** Bytes that each buyer has paid for. */
+  paid: Map<string, number>
   unproven: number
 }
+
+const EARNED_PART = 4
+const MAX_EARNED_BYTES = 8 * 1024 * 1024
 
 /** How long after its quote's expiry a sale still counts as out: a payment may be on its way. */
 const GRACE_MS = 30_000
@@ -24,7 +31,7 @@ export class SellerJudge implements Judge {
   constructor({ sellers }: Charter, cry: Cry) {
     this.#cry = cry
     for (const [node, bounds] of sellers)
-      this.#tills.set(node, { bounds, sales: new Map(), settled: new Set(), unproven: 0 })
+      this.#tills.set(node, { bounds, sales: new Map(), paid: new Map(), unproven: 0 })
   }
 
   see(fact: Fact, atMs: number): void {
@@ -33,7 +40,7 @@ export class SellerJudge implements Judge {
         const till = this.#tills.get(fact.node)
         if (till === undefined) return
         till.sales = new Map()
-        till.settled = new Set()
+        till.paid = new Map()
         till.unproven = 0
         return
       }
@@ -43,13 +50,18 @@ export class SellerJudge implements Judge {
         const sale = this.#sale(till, fact.sale, fact.buyer)
         sale.bytes += fact.bytes
         if (sale.unproven) till.unproven += fact.bytes
-        let unpaid = 0
+        const out = new Map<string, number>()
         for (const [id, other] of till.sales) {
           if (other.expiresAtMs + GRACE_MS < atMs) till.sales.delete(id)
-          else if (other.out) unpaid += other.bytes
+          else if (other.out) out.set(other.buyer, (out.get(other.buyer) ?? 0) + other.bytes)
+        }
+        let unpaid = 0
+        for (const [buyer, bytes] of out) {
+          const earned = Math.floor((till.paid.get(buyer) ?? 0) / EARNED_PART)
+          unpaid += Math.max(0, bytes - Math.min(MAX_EARNED_BYTES, earned))
         }
         if (unpaid > till.bounds.unpaidBytes)
-          this.#cry(`seller ${fact.seller} has ${unpaid} bytes out unpaid`)
+          this.#cry(`seller ${fact.seller} has ${unpaid} bytes out unpaid beyond what its buyers earned`)
         if (till.unproven > till.bounds.unprovenBytes)
           this.#cry(
             `seller ${fact.seller} gave ${till.unproven} bytes to keys that never paid, of ${till.bounds.unprovenBytes}`,
@@ -84,7 +96,7 @@ export class SellerJudge implements Judge {
         if (at === undefined) return
         this.#byHash.delete(fact.hash)
         if (at.sale.unproven) at.till.unproven -= at.sale.bytes
-        at.till.settled.add(at.sale.buyer)
+        at.till.paid.set(at.sale.buyer, (at.till.paid.get(at.sale.buyer) ?? 0) + at.sale.bytes)
         at.till.sales.delete(at.id)
         return
       }
@@ -96,7 +108,7 @@ export class SellerJudge implements Judge {
   #sale(till: Till, id: string, buyer: string): Sale {
     let sale = till.sales.get(id)
     if (sale !== undefined) return sale
-    const unproven = !till.settled.has(buyer) && !till.bounds.approved.includes(buyer)
+    const unproven = !till.paid.has(buyer) && !till.bounds.approved.includes(buyer)
     sale = { buyer, bytes: 0, unproven, out: true, expiresAtMs: Infinity }
     till.sales.set(id, sale)
     return sale

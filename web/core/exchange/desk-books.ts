@@ -4,6 +4,9 @@ import type { Debt } from './desk-events.ts'
 import type { Account, Desk, Sale } from './desk-state.ts'
 
 const MAX_ENDED = 200
+/** The part of what a key has paid for that it may have out unpaid beside the owner's limit, and the most of it. */
+const EARNED_PART = 4
+const MAX_EARNED_BYTES = 8 * 1024 * 1024
 
 export function account(desk: Desk, key: PartyKey): Account {
   let of = desk.accounts.get(key)
@@ -22,12 +25,39 @@ export const onBooks = (sale: Sale): boolean =>
   sale.state === 'preparing' || sale.state === 'waiting' || sale.state === 'locked'
 export const isOpen = (sale: Sale): boolean => sale.state === 'blocked' || onBooks(sale)
 
+/** Ciphertext that a key may have out unpaid by its own record: what it let lapse counts against it. */
+const earnedBytes = ({ settledBytes, debtBytes }: Account): number =>
+  Math.max(0, Math.min(MAX_EARNED_BYTES, Math.floor(settledBytes / EARNED_PART) - debtBytes))
+
+/** The part of what a key would have out that counts against the owner's limit, with so much more. */
+const sharedBytes = (of: Account, more = 0): number => Math.max(0, of.unpaidBytes + more - earnedBytes(of))
+
+/** Whether the owner's limit has room for a sale. */
+export function fitsLimit(desk: Desk, { buyer, bytes }: Pick<Sale, 'buyer' | 'bytes'>): boolean {
+  const of = account(desk, buyer)
+  const more = sharedBytes(of, bytes) - sharedBytes(of)
+  return more === 0 || desk.sharedBytes + more <= desk.policy.unpaidBytes
+}
+
+/** Changes an account; `desk.sharedBytes` stays the sum over all. */
+function change(desk: Desk, key: PartyKey, by: (of: Account) => void): void {
+  const of = account(desk, key)
+  desk.sharedBytes -= sharedBytes(of)
+  by(of)
+  desk.sharedBytes += sharedBytes(of)
+}
+
+/** A sale was paid: it counts in the buyer's favour. */
+export function credit(desk: Desk, sale: Sale): void {
+  change(desk, sale.buyer, (of) => (of.settledBytes += sale.bytes))
+}
+
 /** Takes a sale that goes out on the books. */
 export function takeOn(desk: Desk, sale: Sale): void {
   sale.state = 'preparing'
   if (sale.amount === 0) return
   desk.unpaidBytes += sale.bytes
-  account(desk, sale.buyer).unpaidBytes += sale.bytes
+  change(desk, sale.buyer, (of) => (of.unpaidBytes += sale.bytes))
   sale.unproven = !isProven(desk, sale.buyer)
   if (sale.unproven) desk.unprovenBytes += sale.bytes
 }
@@ -41,10 +71,9 @@ export function close(
   const wasOnBooks = onBooks(sale)
   sale.state = state
   if (sale.amount === 0) return
-  const of = account(desk, sale.buyer)
   if (wasOnBooks) {
     desk.unpaidBytes -= sale.bytes
-    of.unpaidBytes -= sale.bytes
+    change(desk, sale.buyer, (of) => (of.unpaidBytes -= sale.bytes))
   }
   const spent = sale.begun && (state === 'expired' || state === 'cancelled')
   if (!sale.unproven || spent) return
@@ -55,26 +84,27 @@ export function close(
 /** What was sent and not paid stays on the buyer's account. */
 export function charge(desk: Desk, sale: Sale): void {
   if (sale.amount === 0) return
-  const of = account(desk, sale.buyer)
-  of.debtBytes += sale.bytes
+  change(desk, sale.buyer, (of) => (of.debtBytes += sale.bytes))
   // A single piece that was cut off is worth nothing; of several some are whole.
   const worth = sale.delivered || sale.state === 'waiting' || sale.pieces.length > 1
-  if (sale.mode === 'credit' && worth) of.owedBytes += sale.bytes
+  if (sale.mode === 'credit' && worth) account(desk, sale.buyer).owedBytes += sale.bytes
 }
 
 /** A payment that came after its sale had ended takes off what was charged for it. */
 export function forgive(desk: Desk, sale: Sale): void {
-  const of = account(desk, sale.buyer)
-  of.debtBytes = Math.max(0, of.debtBytes - sale.bytes)
-  if (sale.mode === 'credit') of.owedBytes = Math.max(0, of.owedBytes - sale.bytes)
+  change(desk, sale.buyer, (of) => {
+    of.debtBytes = Math.max(0, of.debtBytes - sale.bytes)
+    if (sale.mode === 'credit') of.owedBytes = Math.max(0, of.owedBytes - sale.bytes)
+  })
 }
 
 /** A debt from before a restart. */
 export function carryOver(desk: Desk, debt: Debt): void {
   if (desk.sales.has(debt.id)) return
-  const of = account(desk, debt.buyer)
-  of.debtBytes += debt.bytes
-  of.owedBytes += debt.bytes
+  change(desk, debt.buyer, (of) => {
+    of.debtBytes += debt.bytes
+    of.owedBytes += debt.bytes
+  })
   if (debt.unproven) desk.unprovenBytes += debt.bytes
   desk.sales.set(debt.id, {
     ...debt,

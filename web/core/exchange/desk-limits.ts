@@ -1,6 +1,6 @@
 /** What a buyer may have at once: requests, ciphertext out unpaid, and on credit plain pieces. */
 import type { PartyKey } from '../bytes.ts'
-import { account, isOpen, isProven } from './desk-books.ts'
+import { account, fitsLimit, isOpen, isProven } from './desk-books.ts'
 import type { Desk, PeerId, Sale } from './desk-state.ts'
 import type { RefusalCode } from './message.ts'
 
@@ -34,7 +34,7 @@ export function isBarred(desk: Desk, buyer: PartyKey): boolean {
 export function refusalOf(desk: Desk, sale: Sale): RefusalCode | undefined {
   const { buyer, bytes } = sale
   if (sale.mode === 'credit' && bytes > creditLine(desk, buyer)) return 'unpaid'
-  if (desk.unpaidBytes + bytes > desk.policy.unpaidBytes) return 'unpaid'
+  if (!fitsLimit(desk, sale)) return 'unpaid'
   if (!isProven(desk, buyer) && desk.unprovenBytes + bytes > desk.policy.unprovenBytes) return 'unpaid'
   return undefined
 }

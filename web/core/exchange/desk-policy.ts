@@ -7,7 +7,7 @@ export type DeskPolicy = Readonly<{
   price: Msat
   gifts: Readonly<{ to: 'nobody' | 'approved' | 'distributors'; copies: number }>
   approved: readonly PartyKey[]
-  /** Ciphertext out and unpaid, all buyers together, bytes. */
+  /** Ciphertext out and unpaid, all buyers together, bytes; beside it each may have a fourth of what it paid for, 8 MiB at most. */
   unpaidBytes: number
   /** The part of it that keys which never settled may have, bytes; what they never pay stays spent. */
   unprovenBytes: number

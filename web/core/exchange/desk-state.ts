@@ -58,6 +58,8 @@ export type Desk = {
   readonly accounts: Map<PartyKey, Account>
   readonly gifted: Set<PartyKey>
   unpaidBytes: number
+  /** The part of it beyond what each buyer's own record allows: the owner's limit is on this. */
+  sharedBytes: number
   unprovenBytes: number
   soldPieces: number
   uploadedBytes: number
@@ -73,6 +75,7 @@ export function openDesk(shape: Shape, policy: DeskPolicy): Desk {
     accounts: new Map(),
     gifted: new Set(),
     unpaidBytes: 0,
+    sharedBytes: 0,
     unprovenBytes: 0,
     soldPieces: 0,
     uploadedBytes: 0,

@@ -73,7 +73,13 @@ function audit(desk: Desk, sales: readonly Entry[], policy: DeskPolicy): void {
   )
   expect(desk.unpaidBytes).toBe(unpaid)
   expect(desk.unprovenBytes).toBe(unproven)
-  expect(unpaid).toBeLessThanOrEqual(policy.unpaidBytes)
+  const beyond = keys.map((_, peer) => {
+    const of = paid.filter((sale) => sale.peer === peer)
+    const at = (state: Entry['state']) => total(of.filter((sale) => sale.state === state))
+    return Math.max(0, at('open') - Math.max(0, Math.floor(at('settled') / 4) - at('lapsed')))
+  })
+  expect(desk.sharedBytes).toBe(beyond.reduce((sum, bytes) => sum + bytes, 0))
+  expect(desk.sharedBytes).toBeLessThanOrEqual(policy.unpaidBytes)
   expect(unproven).toBeLessThanOrEqual(policy.unprovenBytes)
   const settled = sales.filter((sale) => sale.state === 'settled')
   expect(desk.earned).toBe(settled.reduce((sum, sale) => sum + sale.amount, 0))
@@ -209,6 +215,28 @@ describe('the seller’s desk', () => {
     for (let id = 0; id < MAX_OPEN_PER_PEER; id++) expect(ask(desk, id)).toMatchObject({ tag: 'serve' })
     expect(ask(desk, 99)).toMatchObject({ tag: 'refuse', code: 'busy' })
     expect(ask(desk, 99, 'other peer')).toMatchObject({ tag: 'serve' })
+  })
+
+  test('who has paid may have a fourth of it out unpaid beside the limit, less what it lets lapse', () => {
+    const desk = openDesk(shape, { ...policy, unpaidBytes: BLOCK })
+    const sale = (id: number) => id.toString(16).padStart(64, '0') as Sha256Hex
+    let id = 0
+    const buys = (buyer: PartyKey) => {
+      expect(ask(desk, ++id, 'p', buyer)).toMatchObject({ tag: 'serve' })
+      step(desk, { tag: 'settled', id: sale(id) }, 0)
+    }
+    for (let i = 0; i < 3; i++) buys(key(0))
+    expect(ask(desk, ++id, 'q', key(1))).toMatchObject({ tag: 'serve' })
+    // Three fourths of a block are earned: a whole one does not fit beside the stranger's.
+    expect(ask(desk, ++id)).toMatchObject({ code: 'unpaid' })
+    step(desk, { tag: 'left', peer: 'q', buyer: key(1) }, 0)
+    buys(key(0))
+    expect(ask(desk, ++id, 'q', key(1))).toMatchObject({ tag: 'serve' })
+    expect(ask(desk, ++id)).toMatchObject({ tag: 'serve' })
+    expect(ask(desk, id + 1)).toMatchObject({ code: 'unpaid' })
+    step(desk, { tag: 'began', id: sale(id) }, 0)
+    step(desk, { tag: 'cancelled', peer: 'p', request: id }, 0)
+    expect(ask(desk, ++id)).toMatchObject({ code: 'unpaid' })
   })
 
   test('a copy kept for a key is another’s when it leaves without having taken any', () => {

@@ -169,7 +169,7 @@ function settled(desk: Desk, id: SaleId): DeskEffect[] {
   if (sale === undefined) return []
   if (sale.state === 'expired' || sale.state === 'cancelled') books.forgive(desk, sale)
   books.close(desk, sale, 'paid')
-  books.account(desk, sale.buyer).settledBytes += sale.bytes
+  books.credit(desk, sale)
   desk.earned = msat(desk.earned + sale.amount)
   desk.soldPieces += sale.pieces.length
   if (sale.mode !== 'credit') return [{ tag: 'give-key', sale }]
