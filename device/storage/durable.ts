@@ -1,6 +1,6 @@
 /** Files that are there whole or not at all, after a power cut too: tmp, fsync, rename, fsync of the directory. */
 import { randomBytes } from 'node:crypto'
-import { open, mkdir, rename, rm } from 'node:fs/promises'
+import { open, mkdir, rename, rm, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { storageError } from './errors.ts'
 
@@ -45,4 +45,27 @@ export async function makeDirectory(path: string): Promise<void> {
   } catch (error) {
     throw storageError(error, path)
   }
+}
+
+/** Writes all of the parts, one behind the other, from `position` on. */
+export async function writeAll(
+  handle: FileHandle,
+  parts: readonly Uint8Array[],
+  position: number,
+): Promise<void> {
+  let [rest, at] = [parts, position]
+  while (rest.length > 0) {
+    const { bytesWritten } = await handle.writev(rest, at)
+    at += bytesWritten
+    rest = without(rest, bytesWritten)
+  }
+}
+
+function without(parts: readonly Uint8Array[], bytes: number): Uint8Array[] {
+  let left = bytes
+  for (const [i, part] of parts.entries()) {
+    if (left < part.length) return [part.subarray(left), ...parts.slice(i + 1)]
+    left -= part.length
+  }
+  return []
 }

@@ -3,7 +3,7 @@ import { open, readFile, readdir, rename, rm, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Bytes } from '../../web/core/bytes.ts'
 import type { Journal } from '../../web/edge/swarm/api.ts'
-import { makeDirectory, syncDirectory } from './durable.ts'
+import { makeDirectory, syncDirectory, writeAll } from './durable.ts'
 import { errnoOf, storageError } from './errors.ts'
 import { createSyncGroup } from './sync-group.ts'
 
@@ -58,7 +58,7 @@ export async function openJournal(directory: string): Promise<NodeJournal> {
     try {
       const handle = await open(tmp, 'wx', 0o600)
       try {
-        for (const part of parts) await handle.appendFile(part)
+        await writeAll(handle, parts, 0)
         await handle.datasync()
       } finally {
         await handle.close()

@@ -7,7 +7,7 @@ import { open, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Bytes } from '../../web/core/bytes.ts'
 import type { Metainfo, PieceStore } from '../../web/edge/swarm/api.ts'
-import { makeDirectory, syncDirectory } from './durable.ts'
+import { makeDirectory, syncDirectory, writeAll } from './durable.ts'
 import { StorageError, errnoOf, storageError } from './errors.ts'
 import { leavesPerPiece, pieceRoot } from './piece-root.ts'
 import { createSyncGroup } from './sync-group.ts'
@@ -86,14 +86,27 @@ export async function openPieceStore(
   let open = true
   const inFlight = new Set<Promise<void>>()
 
+  let waiting: { piece: number; bytes: Uint8Array }[] = []
+  /** What waits, neighbours in one call: writers of one file at once keep each other waiting, and a processor busy. */
+  const written = createSyncGroup(async () => {
+    const batch = waiting.sort((a, b) => a.piece - b.piece)
+    waiting = []
+    let run: Uint8Array[] = []
+    for (const [i, { piece, bytes }] of batch.entries()) {
+      run.push(bytes)
+      if (batch[i + 1]?.piece === piece + 1) continue
+      const end = piece * meta.pieceLength + bytes.length
+      const length = run.reduce((sum, part) => sum + part.length, 0)
+      await writeAll(handle, run, end - length)
+      bytesWritten += length
+      run = []
+    }
+  })
+
   async function writePiece(piece: number, bytes: Uint8Array): Promise<void> {
     try {
-      for (let done = 0; done < bytes.length;) {
-        const at = piece * meta.pieceLength + done
-        const written = (await handle.write(bytes, done, bytes.length - done, at)).bytesWritten
-        done += written
-        bytesWritten += written
-      }
+      waiting.push({ piece, bytes })
+      await written.sync()
       await synced.sync()
     } catch (error) {
       throw storageError(error, path)
