@@ -6,7 +6,7 @@ import type { Bytes, Sha256Hex } from '../../core/bytes.ts'
 import { counterAt, windowKey } from '../../core/exchange/cipher.ts'
 import { BLOCK, HASH, blocksIn } from '../../core/swarm/merkle.ts'
 import { free } from './buffers.ts'
-import type { CryptedWindow, RunningHash } from './crypto-web.ts'
+import type { ArrivingHashes, CryptedWindow, RunningHash, SealedWindow } from './crypto-web.ts'
 
 type NodeCrypto = {
   hash(algorithm: string, data: Uint8Array, encoding: 'buffer'): Uint8Array
@@ -37,19 +37,43 @@ function hashBlocks(bytes: Uint8Array, leaves: Uint8Array, first: number): void 
   }
 }
 
-/** What is hashed next is still in the processor's cache. */
-const PART_BLOCKS = 8
+export function arrivingHashes(length: number): ArrivingHashes {
+  const leaves = new Uint8Array(blocksIn(length) * HASH)
+  return {
+    arrived: (bytes, at) => hashBlocks(bytes, leaves, at / BLOCK),
+    leaves: () => Promise.resolve(leaves),
+  }
+}
 
 /** @param bytes are given away: the result lies in their memory */
-export function cryptHashed(secret: Uint8Array, quoteId: Sha256Hex, bytes: Bytes): Promise<CryptedWindow> {
+export const cryptHashed = (secret: Uint8Array, quoteId: Sha256Hex, bytes: Bytes): Promise<CryptedWindow> =>
+  Promise.resolve({ bytes, leaves: crypt(secret, quoteId, bytes, () => undefined) })
+
+/** Like `cryptHashed`, and hashes what goes in. */
+export function sealHashed(secret: Uint8Array, quoteId: Sha256Hex, bytes: Bytes): Promise<SealedWindow> {
+  const plain = new Uint8Array(blocksIn(bytes.length) * HASH)
+  const leaves = crypt(secret, quoteId, bytes, (part, block) => hashBlocks(part, plain, block))
+  return Promise.resolve({ bytes, plain, leaves })
+}
+
+/** What is done to a part next finds it in the processor's cache. */
+const PART_BLOCKS = 8
+
+function crypt(
+  secret: Uint8Array,
+  quoteId: Sha256Hex,
+  bytes: Bytes,
+  before: (part: Bytes, block: number) => void,
+): Bytes {
   const cipher = createCipheriv('aes-256-ctr', windowKey(secret, quoteId), counterAt(0))
   const leaves = new Uint8Array(blocksIn(bytes.length) * HASH)
   for (let block = 0; block * BLOCK < bytes.length; block += PART_BLOCKS) {
     const part = bytes.subarray(block * BLOCK, (block + PART_BLOCKS) * BLOCK)
+    before(part, block)
     const done = cipher.update(part)
     hashBlocks(done, leaves, block)
     part.set(done)
     free(done)
   }
-  return Promise.resolve({ bytes, leaves })
+  return leaves
 }

@@ -1,13 +1,21 @@
 /** Hashes and ciphers of whole windows in a browser (`#crypto`): in a worker; in a worker itself, on the spot. */
 import type { Bytes, Sha256Hex } from '../../core/bytes.ts'
-import { cryptInPlace, digestOf, leavesOf, type CryptedWindow, type RunningHash } from './crypto-web.ts'
+import {
+  cryptInPlace,
+  digestOf,
+  leavesOf,
+  type ArrivingHashes,
+  type CryptedWindow,
+  type RunningHash,
+  type SealedWindow,
+} from './crypto-web.ts'
 import type { CryptoReply, CryptoRequest } from './crypto.worker.ts'
 
 export class CryptoWorkerError extends Error {
   override readonly name = 'CryptoWorkerError'
 }
 
-type Pending = { done: (window: CryptedWindow) => void; fail: (error: Error) => void }
+type Pending = { done: (window: SealedWindow) => void; fail: (error: Error) => void }
 
 /** Below this a message to the worker costs more than it spares. */
 const WORTH_BYTES = 64 * 1024
@@ -18,7 +26,7 @@ let worker: Worker | undefined
 let serial = 0
 
 /** `request.bytes` are given away. */
-function ask(request: CryptoRequest): Promise<CryptedWindow> {
+function ask(request: CryptoRequest): Promise<SealedWindow> {
   worker ??= startWorker()
   const to = worker
   const id = ++serial
@@ -60,6 +68,12 @@ export async function leafHashes(bytes: Uint8Array): Promise<Bytes> {
   return (await ask({ op: 'leaves', bytes: bytes.slice() as Bytes })).leaves
 }
 
+/** A message to the worker for each would cost more. */
+export const arrivingHashes = (_length: number): ArrivingHashes => ({
+  arrived: () => undefined,
+  leaves: leafHashes,
+})
+
 /** @param bytes are given away: the result lies in their memory */
 export async function cryptHashed(
   secret: Uint8Array,
@@ -69,4 +83,15 @@ export async function cryptHashed(
   if (onPage) return ask({ op: 'crypt', bytes, secret, quoteId })
   await cryptInPlace(secret, quoteId, bytes)
   return { bytes, leaves: await leavesOf(bytes) }
+}
+
+/** Like `cryptHashed`, and hashes what goes in. */
+export async function sealHashed(
+  secret: Uint8Array,
+  quoteId: Sha256Hex,
+  bytes: Bytes,
+): Promise<SealedWindow> {
+  if (onPage) return ask({ op: 'seal', bytes, secret, quoteId })
+  const plain = await leavesOf(bytes)
+  return { plain, ...(await cryptHashed(secret, quoteId, bytes)) }
 }

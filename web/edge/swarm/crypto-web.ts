@@ -9,6 +9,16 @@ export type RunningHash = Readonly<{ update(bytes: Uint8Array): void; digest(): 
 
 /** In the memory of what went in. */
 export type CryptedWindow = Readonly<{ bytes: Bytes; leaves: Bytes }>
+/** With the hashes of what went in. */
+export type SealedWindow = CryptedWindow & Readonly<{ plain: Bytes }>
+
+/** Hashes the blocks of a window, where that is worth it as they come: they are still in the processor's cache then. */
+export type ArrivingHashes = Readonly<{
+  /** Whole blocks, but for the window's last. */
+  arrived(bytes: Uint8Array, at: number): void
+  /** Once all of the window has. */
+  leaves(window: Bytes): Promise<Bytes>
+}>
 
 /** Chromium ciphers parts of this size twice as fast as a MiB at once. */
 const PART_BYTES = 4 * BLOCK

@@ -4,14 +4,18 @@ import { cryptInPlace, leavesOf } from './crypto-web.ts'
 
 /** The bytes come and go by transfer. */
 export type CryptoRequest =
-  { op: 'leaves'; bytes: Bytes } | { op: 'crypt'; bytes: Bytes; secret: Uint8Array; quoteId: Sha256Hex }
-export type CryptoReply = { ok: true; leaves: Bytes; bytes: Bytes } | { ok: false; message: string }
+  | { op: 'leaves'; bytes: Bytes }
+  | { op: 'crypt' | 'seal'; bytes: Bytes; secret: Uint8Array; quoteId: Sha256Hex }
+/** `plain`: of what was to be sealed. */
+export type CryptoReply =
+  { ok: true; plain: Bytes; leaves: Bytes; bytes: Bytes } | { ok: false; message: string }
 
 async function run(request: CryptoRequest): Promise<CryptoReply> {
   try {
     const { bytes } = request
-    if (request.op === 'crypt') await cryptInPlace(request.secret, request.quoteId, bytes)
-    return { ok: true, leaves: await leavesOf(bytes), bytes }
+    const plain = request.op === 'seal' ? await leavesOf(bytes) : new Uint8Array()
+    if (request.op !== 'leaves') await cryptInPlace(request.secret, request.quoteId, bytes)
+    return { ok: true, plain, leaves: await leavesOf(bytes), bytes }
   } catch (error) {
     return { ok: false, message: error instanceof Error ? error.message : String(error) }
   }

@@ -6,6 +6,7 @@ import type { Buyer, BuyerEvent, WindowId } from '../../core/swarm/buyer.ts'
 import type { DownloadDeps } from './api.ts'
 import type { Books } from './books.ts'
 import type { Buffers } from './buffers.ts'
+import type { ArrivingHashes } from './crypto-web.ts'
 import type { Peer } from './peer.ts'
 import type { SteadyClock } from './steady-clock.ts'
 import type { TradingSession } from './swarm.ts'
@@ -21,6 +22,7 @@ export type Work = {
   readonly price: Msat
   /** On credit: the plain bytes, until they are stored. */
   ciphertext: Bytes
+  hashes?: ArrivingHashes
   received: number
   leaves?: Bytes
   signed?: SignedQuote

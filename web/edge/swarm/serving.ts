@@ -19,7 +19,7 @@ import { saleWords } from './sale-words.ts'
 import { writeSale } from './settling.ts'
 import { messageOf, type ShopParts } from './shop-parts.ts'
 import { SteadyClock } from './steady-clock.ts'
-import { cryptHashed, leafHashes } from './window-cipher.ts'
+import { leafHashes, sealHashed } from './window-cipher.ts'
 import { leavesProve } from './window-proof.ts'
 
 const QUOTE_S = 120
@@ -44,8 +44,8 @@ function runsOf(pieces: readonly number[], shape: Shape): { offset: number; leng
 type Invoice = Readonly<{ bolt11: string; hash: Sha256Hex }>
 /** What is to be paid, by when (Unix seconds). */
 type Bill = Readonly<{ invoice: Promise<Invoice>; expiry: number }>
-/** Bytes as they go out, and the hashes of their blocks. */
-type Window = Readonly<{ bytes: Bytes; leaves: Bytes }>
+/** Bytes as they go out, and the hashes of their blocks; `plain` are those of what was read. */
+type Window = Readonly<{ bytes: Bytes; plain: Bytes; leaves: Bytes }>
 
 export class Serving {
   readonly #parts: ShopParts
@@ -137,9 +137,8 @@ export class Serving {
     const peer = this.#parts.peer(sale.peer)
     if (peer === undefined || sale.state !== 'preparing') return
     const onCredit = sale.mode === 'credit'
-    const plain = await this.#read(sale)
-    if (plain === undefined) return step({ tag: 'failed', id: sale.id, code: 'missing' })
-    const whole = onCredit ? plain : await cryptHashed(this.#parts.secretOf(sale.id), sale.id, plain.bytes)
+    const whole = await this.#make(sale)
+    if (whole === undefined) return step({ tag: 'failed', id: sale.id, code: 'missing' })
     await before.streamed
     if ((sale.state as Sale['state']) !== 'preparing' || peer.gone) return
     streaming()
@@ -151,7 +150,7 @@ export class Serving {
       if ((sale.state as Sale['state']) !== 'preparing' || peer.gone) return
       step({ tag: 'began', id: sale.id })
       // Block hashes first, what the seller stands for; then nothing that is worth anything without the secret.
-      if (!onCredit) peer.send({ t: 'leaves', id: sale.request, leaves: plain.leaves })
+      if (!onCredit) peer.send({ t: 'leaves', id: sale.request, leaves: whole.plain })
       await this.#stream(peer, sale, whole.bytes, () => (bill ??= this.#bill(sale)))
       this.#buffers.give(whole.bytes)
       streamed()
@@ -191,8 +190,21 @@ export class Serving {
     step({ tag: 'sent', id: sale.id, expiresAtMs: expiry * 1000 })
   }
 
-  /** The window's bytes and leaves, proven once more: a flipped bit on disk must not become a cheat. */
-  async #read(sale: Sale): Promise<Window | undefined> {
+  /** The window as it goes out, its pieces proven once more: a flipped bit on disk must not become a cheat. */
+  async #make(sale: Sale): Promise<Window | undefined> {
+    const { session, deps, secretOf } = this.#parts
+    const bytes = await this.#read(sale)
+    const whole =
+      sale.mode === 'credit'
+        ? await leafHashes(bytes).then((leaves) => ({ bytes, plain: leaves, leaves }))
+        : await sealHashed(secretOf(sale.id), sale.id, bytes)
+    if (leavesProve(whole.plain, sale.pieces, session.meta)) return whole
+    this.#buffers.give(whole.bytes)
+    deps.log?.('piece damaged on disk', { pieces: sale.pieces })
+    return undefined
+  }
+
+  async #read(sale: Sale): Promise<Bytes> {
     const { meta, store } = this.#parts.session
     const bytes = this.#buffers.take(sale.bytes)
     let at = 0
@@ -202,10 +214,7 @@ export class Serving {
       if (part !== into) into.set(part)
       at += into.length
     }
-    const leaves = await leafHashes(bytes)
-    if (leavesProve(leaves, sale.pieces, meta)) return { bytes, leaves }
-    this.#parts.deps.log?.('piece damaged on disk', { pieces: sale.pieces })
-    return undefined
+    return bytes
   }
 
   /** `nearlyOut` is called, once or more, when little is left to be handed over. */

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { sha256Hex, toHex, type Sha256Hex } from '../../core/bytes.ts'
 import { decryptBlock, quoteSecret, windowKey } from '../../core/exchange/cipher.ts'
 import { BLOCK, entry, HASH } from '../../core/swarm/merkle.ts'
-import { cryptHashed, cryptWindow, hashOf, leafHashes } from './window-cipher.ts'
+import { arrivingHashes, cryptHashed, cryptWindow, hashOf, leafHashes, sealHashed } from './window-cipher.ts'
 
 const id = 'a1'.repeat(32) as Sha256Hex
 const secret = quoteSecret(new Uint8Array(32).fill(5), id)
@@ -37,6 +37,27 @@ describe('whole windows', () => {
       expect(toHex(leaves)).toBe(toHex(await leafHashes(ciphertext)))
     },
   )
+
+  test.each([5, 8, 19])(
+    '%i blocks and a part of one: sealed, with the hashes of before and after',
+    async (blocks) => {
+      const some = Uint8Array.from({ length: blocks * BLOCK + 17 }, (_, i) => i * 41)
+      const before = await leafHashes(some)
+      const ciphertext = await cryptWindow(secret, id, some)
+      const { bytes, plain: hashes, leaves } = await sealHashed(secret, id, some)
+      expect(bytes.buffer).toBe(some.buffer)
+      expect(sha256Hex(bytes)).toBe(sha256Hex(ciphertext))
+      expect(toHex(hashes)).toBe(toHex(before))
+      expect(toHex(leaves)).toBe(toHex(await leafHashes(ciphertext)))
+    },
+  )
+
+  test.each([1, 4])('hashed as they come, %i blocks at a time, have the same hashes', async (blocks) => {
+    const hashes = arrivingHashes(plain.length)
+    for (let at = 0; at < plain.length; at += blocks * BLOCK)
+      hashes.arrived(plain.subarray(at, at + blocks * BLOCK), at)
+    expect(toHex(await hashes.leaves(plain))).toBe(toHex(await leafHashes(plain)))
+  })
 
   test('have one hash for each 16 KiB, the last as long as it is', async () => {
     const leaves = await leafHashes(plain)

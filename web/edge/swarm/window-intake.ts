@@ -14,7 +14,7 @@ import type { Owing } from './owing.ts'
 import type { Peer } from './peer.ts'
 import { refusalOf } from './quote-check.ts'
 import type { RateLimit } from './rate-limit.ts'
-import { leafHashes } from './window-cipher.ts'
+import { arrivingHashes, leafHashes } from './window-cipher.ts'
 import { leavesProve } from './window-proof.ts'
 
 /** Windows that were given up may still be under way, as much as a seller lets be out unpaid, twice over. */
@@ -93,7 +93,9 @@ export class WindowIntake {
       return this.spoil(message.id, 'sent a frame that is not whole blocks')
     // Not before it comes: a queued window needs no memory.
     if (work.ciphertext.length === 0) work.ciphertext = this.#parts.buffers.take(work.bytes)
+    work.hashes ??= arrivingHashes(work.bytes)
     work.ciphertext.set(message.bytes, message.at)
+    work.hashes.arrived(message.bytes, message.at)
     work.received += message.bytes.length
     this.#parts.received(peer, message.bytes.length)
     if (work.received === work.bytes) peer.send({ t: 'got', id: message.id })
@@ -150,14 +152,14 @@ export class WindowIntake {
 
   /** Everything is here: check it against the release before a sat moves. */
   async #check(id: WindowId, work: Work): Promise<void> {
-    const { leaves, signed } = work
+    const { leaves, signed, hashes } = work
     const { session, works, buyer } = this.#parts
     const onCredit = buyer.windows.get(id)?.mode === 'credit'
     if (leaves === undefined && !onCredit) return
-    if (signed === undefined || work.received < work.bytes || work.checking) return
+    if (signed === undefined || hashes === undefined || work.received < work.bytes || work.checking) return
     work.checking = true
     const { meta } = session
-    const sent = await leafHashes(work.ciphertext)
+    const sent = await hashes.leaves(work.ciphertext)
     // On credit the bytes themselves prove into the release; else what the seller says of them, until they are opened.
     if (!leavesProve(onCredit || leaves === undefined ? sent : leaves, work.pieces, meta))
       return this.spoil(id, 'stands for blocks that are not the release’s')
