@@ -73,7 +73,7 @@ describe('several sellers', () => {
   test('a seller whose limit others use is asked again soon, for what it has room for', () => {
     const { market, tookMs } = run({ lines: [{ rate: 4e6, othersBytes: 24 * MIB }] })
     expect(21_000 / tookMs).toBeGreaterThanOrEqual(0.85)
-    expect(market.mostUnpaid).toBeLessThanOrEqual(8 * MIB)
+    expect(market.mostShared).toBeLessThanOrEqual(8 * MIB)
   })
 
   test('each buys the pieces that only it has', () => {

@@ -57,7 +57,7 @@ export class Market {
   readonly startMs = this.nowMs
   mostPayments = 0
   mostHeldBytes = 0
-  mostUnpaid = 0
+  mostShared = 0
   /** When the last byte arrived. */
   lastByteMs = 0
   readonly #terms: Terms
@@ -183,7 +183,7 @@ export class Market {
       pieces,
       has: () => true,
     })
-    this.mostUnpaid = Math.max(this.mostUnpaid, seller.desk.unpaidBytes)
+    this.mostShared = Math.max(this.mostShared, seller.desk.sharedBytes)
   }
 
   #desk(seller: Seller, event: DeskEvent): void {

@@ -79,24 +79,36 @@ export function rarestFree({ buckets }: Picker): number {
   return rarity === -1 ? Number.POSITIVE_INFINITY : rarity
 }
 
-/** At most `most` free pieces that the peer has and `may` allows, rarest first; given ascending. */
+/**
+ * At most `most` free pieces that the peer has and `may` allows, rarest first; given ascending. Of the equally rare one
+ * that is drawn brings its neighbours: they are read, sent and written together.
+ */
 export function pick(
   picker: Picker,
   peer: Readonly<{ has: Uint8Array; all: boolean }>,
   most: number,
   may?: (piece: number) => boolean,
 ): number[] {
-  const picked: number[] = []
+  const picked = new Set<number>()
+  const fits = (piece: number, rarity: number): boolean =>
+    peer.has[piece] === 1 &&
+    picker.holders[piece] === rarity &&
+    isFree(picker, piece) &&
+    !picked.has(piece) &&
+    may?.(piece) !== false
   // What a peer has that does not have all is held by at least one that counts.
   for (let rarity = peer.all ? 0 : 1; rarity < picker.buckets.length; rarity++) {
-    for (const piece of picker.buckets[rarity] as number[]) {
-      if (peer.has[piece] !== 1 || may?.(piece) === false) continue
-      picked.push(piece)
-      if (picked.length === most) return picked.sort((a, b) => a - b)
+    for (const drawn of picker.buckets[rarity] as number[]) {
+      if (!fits(drawn, rarity)) continue
+      for (let piece = drawn; picked.size < most && fits(piece, rarity); piece++) picked.add(piece)
+      for (let piece = drawn - 1; picked.size < most && fits(piece, rarity); piece--) picked.add(piece)
+      if (picked.size === most) return ascending(picked)
     }
   }
-  return picked.sort((a, b) => a - b)
+  return ascending(picked)
 }
+
+const ascending = (pieces: ReadonlySet<number>): number[] => [...pieces].sort((a, b) => a - b)
 
 function draw(picker: Picker): number {
   picker.random = (picker.random + 0x6d2b79f5) >>> 0
