@@ -63,7 +63,8 @@ async function main(): Promise<number> {
     }
     try {
       const rows = await bench.run(context)
-      // It said why it was left out.
+      // It said why it was left out, unless it is the rows that were.
+      if (rows.length === 0 && args.only !== undefined) console.log(`  no row contains "${args.only}"`)
       if (rows.length === 0) continue
       console.log(`\n${table(bench.name, rows)}\n(${Math.round((performance.now() - startedMs) / 1000)} s)\n`)
       objects.push(json(bench.name, rows))

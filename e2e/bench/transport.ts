@@ -13,8 +13,7 @@ export const transportBench: Bench = {
   name: 'transport',
   about: 'paid product / raw data channel at its best message size',
   async run(context) {
-    const rows: Row[] = []
-    if (wanted(context, 'tab')) rows.push(...(await tabsTransport(context)))
+    const rows: Row[] = [...(await tabsTransport(context))]
     if (!wanted(context, 'Node to Node')) return rows
     const bytes = (context.quick ? 128 : 512) * MIB
     const size = await bestMessageSize(context)
