@@ -47,9 +47,12 @@ function change(desk: Desk, key: PartyKey, by: (of: Account) => void): void {
   desk.sharedBytes += sharedBytes(of)
 }
 
-/** A sale was paid: it counts in the buyer's favour. */
+/** A sale was paid: it counts in the buyer's favour, and wears off as much of what it gave up before. */
 export function credit(desk: Desk, sale: Sale): void {
-  change(desk, sale.buyer, (of) => (of.settledBytes += sale.bytes))
+  change(desk, sale.buyer, (of) => {
+    of.settledBytes += sale.bytes
+    of.debtBytes = Math.max(of.owedBytes, of.debtBytes - sale.bytes)
+  })
 }
 
 /** Takes a sale that goes out on the books. */
@@ -124,7 +127,12 @@ export function forgetBlank(desk: Desk, key: PartyKey): void {
   if (of !== undefined && Object.values(of).every((bytes) => bytes === 0)) desk.accounts.delete(key)
 }
 
-export function trim(desk: Desk): void {
+/** What expired so long ago is paid no more: callers end their look-ups an hour after it, at the latest. */
+const KEPT_MS = 2 * 3_600_000
+
+export function trim(desk: Desk, nowMs: number): void {
+  for (const { id, mode, state, expiresAtMs } of desk.sales.values())
+    if (state === 'expired' && mode === 'atomic' && nowMs > expiresAtMs + KEPT_MS) desk.sales.delete(id)
   const ended = [...desk.sales.values()].filter((sale) => !isOpen(sale) && sale.state !== 'expired')
   for (const sale of ended.slice(0, Math.max(0, ended.length - MAX_ENDED))) desk.sales.delete(sale.id)
 }

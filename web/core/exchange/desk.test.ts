@@ -64,7 +64,25 @@ type Entry = {
   state: 'open' | 'settled' | 'never sent' | 'lapsed' | 'given'
 }
 
-function audit(desk: Desk, sales: readonly Entry[], policy: DeskPolicy): void {
+/** What each key let lapse or gave up, less what it paid since: by how the test's own entries change. */
+class Debts {
+  readonly #of = [0, 0, 0]
+  #before: Entry['state'][] = []
+
+  see(sales: readonly Entry[]): readonly number[] {
+    for (const [i, { peer, bytes, amount, state }] of sales.entries()) {
+      const before = this.#before[i] ?? 'open'
+      if (before === state || amount === 0) continue
+      const debt = this.#of[peer] as number
+      if (state === 'lapsed') this.#of[peer] = debt + bytes
+      if (state === 'settled') this.#of[peer] = Math.max(0, debt - (before === 'lapsed' ? 2 * bytes : bytes))
+    }
+    this.#before = sales.map(({ state }) => state)
+    return this.#of
+  }
+}
+
+function audit(desk: Desk, sales: readonly Entry[], policy: DeskPolicy, debts: readonly number[]): void {
   const total = (of: readonly Entry[]) => of.reduce((bytes, sale) => bytes + sale.bytes, 0)
   const paid = sales.filter((sale) => sale.amount > 0)
   const unpaid = total(paid.filter((sale) => sale.state === 'open'))
@@ -76,7 +94,7 @@ function audit(desk: Desk, sales: readonly Entry[], policy: DeskPolicy): void {
   const beyond = keys.map((_, peer) => {
     const of = paid.filter((sale) => sale.peer === peer)
     const at = (state: Entry['state']) => total(of.filter((sale) => sale.state === state))
-    return Math.max(0, at('open') - Math.max(0, Math.floor(at('settled') / 4) - at('lapsed')))
+    return Math.max(0, at('open') - Math.max(0, Math.floor(at('settled') / 4) - (debts[peer] as number)))
   })
   expect(desk.sharedBytes).toBe(beyond.reduce((sum, bytes) => sum + bytes, 0))
   expect(desk.sharedBytes).toBeLessThanOrEqual(policy.unpaidBytes)
@@ -91,6 +109,7 @@ describe('the seller’s desk', () => {
       fc.property(anyPolicy, fc.array(anyEvent, { maxLength: 40, size: 'max' }), (policy, events) => {
         const desk = openDesk(shape, policy)
         const sales: Entry[] = []
+        const debts = new Debts()
         const settledKeys = new Set<PartyKey>()
         const gifted = new Set<PartyKey>()
         let nowMs = 0
@@ -179,7 +198,7 @@ describe('the seller’s desk', () => {
               sale.state = 'never sent'
             }
           }
-          audit(desk, sales, policy)
+          audit(desk, sales, policy, debts.see(sales))
           expect(gifted.size).toBeLessThanOrEqual(Math.max(policy.gifts.copies, 0))
         }
       }),
@@ -187,6 +206,7 @@ describe('the seller’s desk', () => {
     )
   })
 
+  const saleId = (id: number) => id.toString(16).padStart(64, '0') as Sha256Hex
   const policy: DeskPolicy = {
     price: msat(64),
     gifts: { to: 'distributors', copies: 1 },
@@ -219,11 +239,10 @@ describe('the seller’s desk', () => {
 
   test('who has paid may have a fourth of it out unpaid beside the limit, less what it lets lapse', () => {
     const desk = openDesk(shape, { ...policy, unpaidBytes: BLOCK })
-    const sale = (id: number) => id.toString(16).padStart(64, '0') as Sha256Hex
     let id = 0
     const buys = (buyer: PartyKey) => {
       expect(ask(desk, ++id, 'p', buyer)).toMatchObject({ tag: 'serve' })
-      step(desk, { tag: 'settled', id: sale(id) }, 0)
+      step(desk, { tag: 'settled', id: saleId(id) }, 0)
     }
     for (let i = 0; i < 3; i++) buys(key(0))
     expect(ask(desk, ++id, 'q', key(1))).toMatchObject({ tag: 'serve' })
@@ -234,9 +253,53 @@ describe('the seller’s desk', () => {
     expect(ask(desk, ++id, 'q', key(1))).toMatchObject({ tag: 'serve' })
     expect(ask(desk, ++id)).toMatchObject({ tag: 'serve' })
     expect(ask(desk, id + 1)).toMatchObject({ code: 'unpaid' })
-    step(desk, { tag: 'began', id: sale(id) }, 0)
+    step(desk, { tag: 'began', id: saleId(id) }, 0)
     step(desk, { tag: 'cancelled', peer: 'p', request: id }, 0)
     expect(ask(desk, ++id)).toMatchObject({ code: 'unpaid' })
+  })
+
+  const LARGE: Shape = { length: 1024 * BLOCK, pieceLength: 256 * BLOCK }
+  test('beside the limit no key has more than 8 MiB, whatever it paid', () => {
+    const desk = openDesk(LARGE, { ...policy, unpaidBytes: 256 * BLOCK, unprovenBytes: 256 * BLOCK })
+    let id = 0
+    for (let i = 0; i < 20; i++) {
+      expect(ask(desk, ++id)).toMatchObject({ tag: 'serve' })
+      step(desk, { tag: 'settled', id: saleId(id) }, 0)
+    }
+    // 80 MiB paid for: 4 MiB by the limit, and two windows of 4 MiB.
+    for (let i = 0; i < 3; i++) expect(ask(desk, ++id)).toMatchObject({ tag: 'serve' })
+    expect(ask(desk, ++id)).toMatchObject({ code: 'unpaid' })
+    expect(desk.unpaidBytes).toBe(768 * BLOCK)
+  })
+
+  test('who gives up half way now and then, and pays otherwise, is not barred', () => {
+    const desk = openDesk(shape, { ...policy, unprovenBytes: 8 * BLOCK })
+    for (let id = 1; id < 200; id++) {
+      const peer = `p${id}`
+      expect(ask(desk, id, peer)).toMatchObject({ tag: 'serve' })
+      step(desk, { tag: 'began', id: saleId(id) }, 0)
+      if (id % 5 === 1 || id % 5 === 3) step(desk, { tag: 'settled', id: saleId(id) }, 0)
+      else step(desk, { tag: 'cancelled', peer, request: id }, 0)
+    }
+  })
+
+  test('what expired is forgotten once nobody can pay it any more', () => {
+    const desk = openDesk(shape, { ...policy, approved: [key(0)] })
+    expect(ask(desk, 1)).toMatchObject({ tag: 'serve' })
+    step(desk, { tag: 'sent', id: saleId(1), expiresAtMs: 0 }, 0)
+    step(desk, { tag: 'tick' }, 3_600_000)
+    expect(desk.sales.get(saleId(1))?.state).toBe('expired')
+    step(desk, { tag: 'tick' }, 3 * 3_600_000)
+    expect(desk.sales.size).toBe(0)
+  })
+
+  test('whoever hangs up once ciphertext is on its way has its invoice forgotten', () => {
+    const desk = openDesk(shape, policy)
+    for (const id of [1, 2]) expect(ask(desk, id)).toMatchObject({ tag: 'serve' })
+    step(desk, { tag: 'began', id: saleId(1) }, 0)
+    expect(step(desk, { tag: 'left', peer: 'p', buyer: key(0) }, 0)).toMatchObject([
+      { tag: 'forget', sale: { id: saleId(1) } },
+    ])
   })
 
   test('a copy kept for a key is another’s when it leaves without having taken any', () => {

@@ -178,15 +178,17 @@ function settled(desk: Desk, id: SaleId): DeskEffect[] {
 }
 
 function left(desk: Desk, { peer, buyer }: DeskEventOf<'left'>): DeskEffect[] {
+  const effects: DeskEffect[] = []
   for (const sale of desk.sales.values()) {
     if (sale.peer !== peer || (sale.state !== 'preparing' && sale.state !== 'blocked')) continue
     // Hanging up half way is no cheaper than giving up: what was sent stays on the account.
     if (sale.begun) books.charge(desk, sale)
     books.close(desk, sale, sale.begun ? 'cancelled' : 'failed')
+    if (sale.begun) effects.push({ tag: 'forget', sale })
   }
   gifts.release(desk, buyer)
   books.forgetBlank(desk, buyer)
-  return unblock(desk, buyer)
+  return [...effects, ...unblock(desk, buyer)]
 }
 
 function tick(desk: Desk, nowMs: number): DeskEffect[] {
@@ -201,6 +203,6 @@ function tick(desk: Desk, nowMs: number): DeskEffect[] {
     books.close(desk, sale, 'expired')
     effects.push({ tag: 'forget', sale })
   }
-  books.trim(desk)
+  books.trim(desk, nowMs)
   return effects
 }
