@@ -4,6 +4,7 @@ import { pieceBytes, type Shape } from '../../core/swarm/merkle.ts'
 import { openCipher } from '../confidential/cipher.ts'
 import type { Metainfo, PieceStore } from './api.ts'
 import type { OpfsReply, OpfsRequest } from './opfs.worker.ts'
+import { readInto } from './read-into.ts'
 
 export class StorageError extends Error {
   override readonly name = 'StorageError'
@@ -77,8 +78,8 @@ function storeOn(name: string, have: Uint8Array, shape: Shape): PieceStore {
     get bytesWritten() {
       return written
     },
-    async read(offset, length) {
-      return (await ask({ op: 'read', name, offset, length })) ?? new Uint8Array()
+    async read(offset, length, into = new Uint8Array(length)) {
+      return (await ask({ op: 'read', name, offset, into }, [into.buffer])) ?? new Uint8Array()
     },
     async write(piece, bytes) {
       const copy = bytes.slice() as Bytes
@@ -107,8 +108,8 @@ export function fileStore(file: Blob, shape: Shape, key?: Bytes): PieceStore {
   return {
     have,
     bytesWritten: 0,
-    async read(offset, length) {
-      const bytes = new Uint8Array(await file.slice(offset, offset + length).arrayBuffer())
+    async read(offset, length, into = new Uint8Array(length)) {
+      const bytes = await readInto(file.slice(offset, offset + length), into)
       return cipher ? (await cipher)(offset, bytes) : bytes
     },
     write: (piece, bytes) =>

@@ -4,10 +4,11 @@
  * are asked for while others wait share one flush.
  */
 import { openCipher } from '../confidential/cipher.ts'
+import { readInto } from './read-into.ts'
 
 export type OpfsRequest =
   | { op: 'open'; name: string; length: number; bits: number }
-  | { op: 'read'; name: string; offset: number; length: number }
+  | { op: 'read'; name: string; offset: number; into: Uint8Array<ArrayBuffer> }
   | { op: 'write'; name: string; piece: number; offset: number; bytes: Uint8Array<ArrayBuffer> }
   | { op: 'import'; name: string; file: Blob; pieceLength: number; key?: Uint8Array<ArrayBuffer> }
   | { op: 'close'; name: string }
@@ -57,10 +58,10 @@ async function run(request: OpfsRequest): Promise<Uint8Array<ArrayBuffer> | unde
   if (of === undefined) throw new Error('the file is not open')
   switch (request.op) {
     case 'read': {
-      const bytes = new Uint8Array(request.length)
-      const read = of.data.read(bytes, { at: request.offset })
-      if (read !== request.length) throw new Error('the file is shorter than it should be')
-      return bytes
+      const { into, offset } = request
+      if (of.data.read(into, { at: offset }) !== into.length)
+        throw new Error('the file is shorter than it should be')
+      return into
     }
     case 'write':
       writeAll(of.data, request.bytes, request.offset)
@@ -68,9 +69,13 @@ async function run(request: OpfsRequest): Promise<Uint8Array<ArrayBuffer> | unde
       return flushSoon(of)
     case 'import': {
       const cipher = request.key && (await openCipher(request.key))
-      for (let at = 0; at < request.file.size; at += COPY_BYTES) {
-        const part = new Uint8Array(await request.file.slice(at, at + COPY_BYTES).arrayBuffer())
+      const { file } = request
+      let memory = new ArrayBuffer(COPY_BYTES)
+      for (let at = 0; at < file.size; at += COPY_BYTES) {
+        const length = Math.min(COPY_BYTES, file.size - at)
+        const part = await readInto(file.slice(at, at + length), new Uint8Array(memory, 0, length))
         writeAll(of.data, cipher ? await cipher(at, part) : part, at)
+        memory = part.buffer
       }
       for (let piece = 0; piece * request.pieceLength < request.file.size; piece++) of.unflushed.push(piece)
       flush(of)

@@ -206,15 +206,16 @@ export class Serving {
 
   async #read(sale: Sale): Promise<Bytes> {
     const { meta, store } = this.#parts.session
-    const bytes = this.#buffers.take(sale.bytes)
+    const runs = runsOf(sale.pieces, meta)
+    const [first, ...more] = runs
+    const memory = this.#buffers.take(sale.bytes)
+    if (first !== undefined && more.length === 0) return store.read(first.offset, first.length, memory)
     let at = 0
-    for (const run of runsOf(sale.pieces, meta)) {
-      const into = bytes.subarray(at, at + run.length)
-      const part = await store.read(run.offset, into.length, into)
-      if (part !== into) into.set(part)
-      at += into.length
+    for (const { offset, length } of runs) {
+      memory.set(await store.read(offset, length), at)
+      at += length
     }
-    return bytes
+    return memory
   }
 
   /** `nearlyOut` is called, once or more, when little is left to be handed over. */
