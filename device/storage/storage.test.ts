@@ -1,10 +1,20 @@
 import { createHash } from 'node:crypto'
-import { mkdtemp, open, readFile, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import {
+  mkdtemp,
+  open,
+  readFile,
+  readdir,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+  type FileHandle,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { writeDurably } from './durable.ts'
+import { writeAll, writeDurably } from './durable.ts'
 import { StorageError } from './errors.ts'
 import { openJournal } from './journal.ts'
 import { leavesPerPiece, pieceRoot } from './piece-root.ts'
@@ -241,6 +251,30 @@ describe('sync group', () => {
     await second
     expect(runs).toBe(2)
   })
+})
+
+test('parts are written one behind the other, however little the system takes at a time', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.uint8Array({ maxLength: 9 }), { maxLength: 6 }),
+      fc.integer({ min: 1, max: 5 }),
+      fc.nat({ max: 20 }),
+      async (parts, most, position) => {
+        const written = new Map<number, number>()
+        const handle = {
+          writev: (rest: readonly Uint8Array[], at: number) => {
+            const bytes = Buffer.concat(rest).subarray(0, most)
+            for (const [i, byte] of bytes.entries()) written.set(at + i, byte)
+            return Promise.resolve({ bytesWritten: bytes.length })
+          },
+        } as unknown as FileHandle
+        await writeAll(handle, parts, position)
+        const whole = Buffer.concat(parts)
+        expect([...written.keys()]).toEqual([...whole.keys()].map((i) => position + i))
+        expect([...written.values()]).toEqual([...whole])
+      },
+    ),
+  )
 })
 
 test('what a killed process with the same number has left is in nobody’s way', async () => {
