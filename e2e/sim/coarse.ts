@@ -1,6 +1,6 @@
 /**
  * The coarse simulator: up to a million devices, 128 equal pieces, one purchase a step. The product's picker decides the
- * piece (on bitsets), its order of sellers decides whom a device asks first, its turn decides whom a full copy serves first.
+ * piece (on bitsets), its turn decides whom the first full copy serves; a device asks its neighbours in an order that is drawn.
  *
  * Each node uploads one piece a step, and a piece that came in a step goes on in the next. A device knows its
  * `DEGREE` neighbours and what they have, nothing else; within a step it asks one after the other until one is free.
