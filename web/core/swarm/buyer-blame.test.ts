@@ -3,16 +3,17 @@ import { expect, test } from 'vitest'
 import type { PartyKey } from '../bytes.ts'
 import { msat, type Money } from '../money/msat.ts'
 import * as buyers from './buyer.ts'
+import { REFUSED_BYTES } from './buyer-tick.ts'
 
 const MONEY: Money = 'sandbox:x'
 const KEY = 'b'.repeat(64) as PartyKey
 const PIECE = 262_144
-const ALL = Array.from({ length: 64 }, (_, piece) => piece)
 
-/** A buyer of 64 pieces that knows one seller of all of them. */
-function open(nowMs: number, gift = false) {
+/** A buyer that knows one seller of all pieces. */
+function open(nowMs: number, gift = false, pieces = 64) {
+  const all = Array.from({ length: pieces }, (_, piece) => piece)
   const buyer = buyers.openBuyer(
-    { length: ALL.length * PIECE, pieceLength: PIECE },
+    { length: pieces * PIECE, pieceLength: PIECE },
     {
       ...buyers.BUYER_DEFAULTS,
       priceCap: msat(4000),
@@ -34,7 +35,7 @@ function open(nowMs: number, gift = false) {
   }
   buyers.step(buyer, { tag: 'wallet', money: MONEY, balance: msat(1e9) }, nowMs)
   buyers.step(buyer, { tag: 'joined', ...seller }, nowMs)
-  const effects = buyers.step(buyer, { tag: 'has', peer: 'p', pieces: ALL }, nowMs)
+  const effects = buyers.step(buyer, { tag: 'has', peer: 'p', pieces: all }, nowMs)
   return { buyer, asked: asksOf(effects) }
 }
 const asksOf = (effects: readonly buyers.BuyerEffect[]) => effects.filter((effect) => effect.tag === 'ask')
@@ -84,6 +85,83 @@ test('a giver whose secrets never come rests after three times', () => {
   }
   expect(rounds).toBe(3)
   expect(buyer.wakeAtMs).toBe(nowMs + 600_000)
+})
+
+const BUDGET = REFUSED_BYTES
+const MINUTE = 60_000
+
+/** Hours alone with a seller that sends each window whole and then does as `answers` says: what came of it, in bytes. */
+function alone(gift: boolean, hours: number, answers: (nth: number) => 'sells' | 'refuses') {
+  let nowMs = 1
+  const { buyer, asked } = open(nowMs, gift, 4096)
+  const step = (event: buyers.BuyerEvent): void =>
+    void asked.push(...asksOf(buyers.step(buyer, event, nowMs)))
+  const of = { refused: 0, sold: 0, rests: 0, burst: 0 }
+  for (let nth = 1; nowMs < hours * 60 * MINUTE && buyer.haveCount < buyer.have.length;) {
+    const next = asked.shift()
+    if (next === undefined) {
+      const restMs = (buyer.keys.get(KEY)?.restUntilMs ?? 0) - nowMs
+      if (restMs > 0) of.rests++
+      nowMs += Math.max(100, restMs)
+      step({ tag: 'tick' })
+      continue
+    }
+    const id = next.window
+    const window = buyer.windows.get(id)
+    if (window?.state !== 'asked') continue
+    const { bytes, amount } = window
+    nowMs += 20
+    of.burst = Math.max(of.burst, buyer.under.queuedBytes)
+    step({ tag: 'progress', window: id, bytes })
+    if (answers(nth++) === 'refuses') {
+      of.refused += bytes
+      step({ tag: 'refused', window: id, code: 'busy' })
+      continue
+    }
+    of.sold += bytes
+    step({ tag: 'quoted', window: id, amount, paymentHash: `${id}`, expiresAtMs: nowMs + MINUTE })
+    step({ tag: 'settled', window: id, fees: msat(0) })
+    step({ tag: 'opened', window: id, cheated: false })
+  }
+  return { ...of, buyer }
+}
+
+test.each([
+  ['at a price', false],
+  ['free', true],
+])(
+  'a seller that sends windows whole and refuses them then (%s) rests after three beyond its bound',
+  (_, gift) => {
+    const { refused, rests, burst, buyer } = alone(gift, 6, () => 'refuses')
+    expect(rests).toBeGreaterThan(3)
+    expect(rests).toBeLessThan(10)
+    // Three strikes before the first rest, one before each later.
+    expect(refused).toBeLessThanOrEqual(BUDGET + (3 + rests) * burst)
+    expect(buyer.keys.get(KEY)?.refusedBytes).toBe(refused)
+  },
+)
+
+test.each([2, 3, 8])('one window sold of %i does not buy the others off', (of) => {
+  const { refused, sold, rests, burst } = alone(false, 6, (nth) => (nth % of === 1 ? 'sells' : 'refuses'))
+  expect(sold).toBeGreaterThan(0)
+  expect(refused).toBeLessThanOrEqual(BUDGET + sold + (3 + rests) * burst)
+})
+
+test('what a key had refused is not forgotten with its wire, and counts what comes before the refusal only', () => {
+  const { buyer, asked } = open(1)
+  const [first] = asked
+  if (first === undefined) throw new Error('nothing was asked')
+  buyers.step(buyer, { tag: 'progress', window: first.window, bytes: 100 }, 2)
+  buyers.step(buyer, { tag: 'refused', window: first.window, code: 'closed' }, 3)
+  buyers.step(buyer, { tag: 'left', peer: 'p' }, 4)
+  expect(buyer.keys.get(KEY)?.refusedBytes).toBe(100)
+})
+
+test('a seller that gives up a window now and then is not blamed', () => {
+  const { refused, rests, buyer } = alone(false, 1, (nth) => (nth % 3 === 0 ? 'refuses' : 'sells'))
+  expect(refused).toBeGreaterThan(BUDGET)
+  expect(rests).toBe(0)
+  expect(buyer.keys.get(KEY)?.strikes).toBe(0)
 })
 
 test('what payments cost is kept free in the budget, once it is known', () => {

@@ -264,8 +264,8 @@ function forgetKeys(buyer: Buyer, gone: BuyerPeer): void {
     return true
   }
   const of = buyer.keys.get(gone.key)
-  if (of?.windows === 0 && of.strikes === 0 && of.dropped === undefined && idle(gone.key))
-    buyer.keys.delete(gone.key)
+  const clean = of?.windows === 0 && of.strikes === 0 && of.refusedBytes === 0
+  if (clean && of.dropped === undefined && idle(gone.key)) buyer.keys.delete(gone.key)
   for (const [key, old] of buyer.keys) {
     if (buyer.keys.size <= MAX_KEYS) return
     if (old.paid === 0 && idle(key)) buyer.keys.delete(key)

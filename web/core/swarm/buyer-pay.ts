@@ -9,7 +9,7 @@ import { complete, timeOpening, timePayment } from './buyer-meter.ts'
 import { wentWell } from './buyer-narrow.ts'
 import { record, type Buyer, type Window, type WindowId, type WindowState } from './buyer-state.ts'
 import { BUSY_REST_MS } from './buyer-outlook.ts'
-import { ban, blame, lapses, lookUpAfter, REST_MS, strike } from './buyer-tick.ts'
+import { ban, blame, isWasteful, lapses, lookUpAfter, REST_MS, strike } from './buyer-tick.ts'
 
 /** Why a proven cheat is dropped. */
 export const FRAUD = 'fraud: sold a block that is not the release’s'
@@ -232,11 +232,12 @@ export function opened(buyer: Buyer, event: Of<'opened'>, nowMs: number): BuyerE
   }
   books.unstake(buyer, window)
   wentWell(buyer)
-  if (!window.elsewhere) of.strikes = 0
   // Only sats make a key trusted: a gift costs its giver nothing.
   if (window.amount > 0) of.settledBytes += window.bytes
   of.pieces += window.pieces.length
   of.bytes += window.bytes
+  // One window of many does not make up for the rest.
+  if (!window.elsewhere && !isWasteful(of)) of.strikes = 0
   of.lastAtMs = nowMs
   if (window.source !== 'mirror') buyer.broughtAtMs = nowMs
   const peer = buyer.peers.get(window.peer)

@@ -86,7 +86,9 @@ export type KeyRecord = {
   heardAtMs: number
   waitsSinceMs: number
   paysSinceMs: number
-  /** How often it fell silent, could not be paid or let a lock run out, with nothing delivered in time between; and when last. */
+  /** Came of windows that it refused then. */
+  refusedBytes: number
+  /** How often it fell silent, could not be paid, refused what had come or let a lock run out, with nothing delivered in time between; and when last. */
   strikes: number
   struckAtMs: number
   /** Until when nothing is asked of it for that. */
@@ -274,6 +276,7 @@ export function record(buyer: Buyer, key: PartyKey, nowMs: number): KeyRecord {
       heardAtMs: 0,
       waitsSinceMs: 0,
       paysSinceMs: 0,
+      refusedBytes: 0,
       strikes: 0,
       struckAtMs: 0,
       restUntilMs: 0,

@@ -1,16 +1,19 @@
 /** What time does to windows: stalls, quotes that lapse, locks that last, look-ups, debts to be tried again. */
 import type { PartyKey } from '../bytes.ts'
+import { MIB } from '../money/msat.ts'
 import * as books from './buyer-books.ts'
 import type { BuyerEffect } from './buyer-events.ts'
 import { SLOWEST_MS } from './buyer-split.ts'
 import { askFewer, isFast, mayBeNarrow, patienceFrom } from './buyer-narrow.ts'
-import { record, type Buyer, type Window } from './buyer-state.ts'
+import { record, type Buyer, type KeyRecord, type Window } from './buyer-state.ts'
 
 const STALL_MS = 15_000
 export const REST_MS = 30_000
 /** After so many strikes a key rests, twice as long after each further one. */
 const MAX_STRIKES = 3
 const KEY_REST_MS = { first: 600_000, most: 3_600_000 }
+/** Beyond what it has brought, a key may have refused so much of windows that had come: a crowded line gives some up. */
+export const REFUSED_BYTES = 16 * MIB
 const MAX_LOOKUP_MS = 30_000
 /** A quote that is about to lapse is not paid. */
 const EXPIRY_MARGIN_MS = 3_000
@@ -71,6 +74,17 @@ function stall(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
 export function blame(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
   const { struckAtMs } = record(buyer, window.key, nowMs)
   return window.requestedAtMs < struckAtMs ? [] : strike(buyer, window.key, nowMs)
+}
+
+/** Has refused more of what had come than the bound and all that it has brought. */
+export const isWasteful = (of: KeyRecord): boolean => of.refusedBytes > REFUSED_BYTES + of.bytes
+
+/** A window was refused: what had come of it came for nothing. */
+export function countRefused(buyer: Buyer, window: Window, nowMs: number): BuyerEffect[] {
+  if (window.received === 0) return []
+  const of = record(buyer, window.key, nowMs)
+  of.refusedBytes += window.received
+  return isWasteful(of) ? blame(buyer, window, nowMs) : []
 }
 
 /** Flaky lines and slow wallets are honest too, and may be well again later: longer rests, and no end. */

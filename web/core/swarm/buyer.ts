@@ -30,7 +30,7 @@ import {
   type RestoredWindow,
   type Window,
 } from './buyer-state.ts'
-import { ban, REST_MS, tick } from './buyer-tick.ts'
+import { ban, countRefused, REST_MS, tick } from './buyer-tick.ts'
 
 export * from './buyer-events.ts'
 export * from './buyer-state.ts'
@@ -207,7 +207,7 @@ function refused(buyer: Buyer, event: Extract<BuyerEvent, { tag: 'refused' }>, n
     if (event.code === 'unpaid')
       peer.roomBytes = Math.max(buyer.shape.pieceLength, record(buyer, peer.key, nowMs).under.unpaidBytes)
   }
-  return [{ tag: 'discard', window: window.id }]
+  return [{ tag: 'discard', window: window.id }, ...countRefused(buyer, window, nowMs)]
 }
 
 function restore(buyer: Buyer, from: RestoredWindow, nowMs: number): void {
