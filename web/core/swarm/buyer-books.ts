@@ -152,8 +152,25 @@ function unassign(buyer: Buyer, piece: number): void {
   for (const peer of buyer.partial) if (peer.has[piece] === 1) peer.free++
 }
 
+/** Other windows that may bring the piece, their payments out or made: after a restart two may share it. */
+export const othersPaid = (buyer: Buyer, piece: number, but: Window): Window[] =>
+  [...buyer.windows.values()].filter(
+    (window) =>
+      window !== but &&
+      !isDebt(window) &&
+      (withWallet(window) || window.state === 'opening') &&
+      window.pieces.includes(piece),
+  )
+
+/** Its pieces are wanted again, but those that another restored window is to bring in time. */
 export function unassignAll(buyer: Buyer, window: Window): void {
-  for (const piece of window.pieces) if (buyer.assigned[piece] === window.id) unassign(buyer, piece)
+  for (const piece of window.pieces) {
+    if (buyer.assigned[piece] !== window.id) continue
+    const others = window.restored ? othersPaid(buyer, piece, window) : []
+    const heir = others.find(({ elsewhere }) => !elsewhere)
+    if (heir === undefined) unassign(buyer, piece)
+    else buyer.assigned[piece] = heir.id
+  }
 }
 
 /** A piece is here, proven and on disk. Who else fetches it need not. */

@@ -201,14 +201,15 @@ export function payUnknown(buyer: Buyer, event: Of<'pay-unknown'>, nowMs: number
 }
 
 /**
- * Whether an invoice that the wallet never heard of is handed in again: a debt, or while its pieces wait for it. The time
- * in which it may settle begins anew.
+ * Whether an invoice that the wallet never heard of is handed in again: a debt, or while its pieces wait for it and no
+ * other payment may bring one of them. The time in which it may settle begins anew.
  */
 export function payAgain(buyer: Buyer, id: WindowId, nowMs: number): boolean {
   const window = buyer.windows.get(id)
   if (window === undefined || window.elsewhere) return false
   const wanted = window.pieces.every((piece) => buyer.have[piece] === 0 && buyer.assigned[piece] === id)
-  if (!wanted && !books.isDebt(window)) return false
+  const alone = wanted && window.pieces.every((piece) => books.othersPaid(buyer, piece, window).length === 0)
+  if (!alone && !books.isDebt(window)) return false
   window.payingAtMs = nowMs
   return true
 }
