@@ -122,6 +122,11 @@ export class Lane {
     }
   }
 
+  /** Bytes of frames that wait in it, at least: of ciphertext there is no more than the high water and a message. */
+  get framesWaiting(): number {
+    return Math.max(0, this.#channel.bufferedAmount - HIGH_WATER.most - LANE_PAYLOAD)
+  }
+
   /** Resolves when there is room again, or the lane is closed. */
   async drained(): Promise<void> {
     while (this.open && this.#channel.bufferedAmount > this.#highWater) {

@@ -50,6 +50,12 @@ const HIGH_WATER = 1024 * 1024
 const BLOCK_TIMEOUT_MS = 20_000
 /** What waits to be sent must have shrunk in this time: a peer that does not read keeps a place from others. */
 const READ_TIMEOUT_MS = 60_000
+/** Bytes of frames that may wait for one peer beside its window: some hundred times what an honest one leaves there. */
+export const MAX_WAITING = 4 * 1024 * 1024
+const UNREAD = 'does not read what it asked for'
+
+/** Where all that a wire sends goes through. */
+type Outlet = { push?(bytes: Uint8Array | null): boolean }
 
 let serial = 0
 const random = (length: number): Bytes => crypto.getRandomValues(new Uint8Array(length))
@@ -86,6 +92,7 @@ export class Peer {
     this.#proofTimer = setTimeout(() => {
       if (this.#key === undefined && !this.#plain) this.drop('did not prove its key in time')
     }, PROOF_TIMEOUT_MS)
+    this.#bound(wire)
     wire.use(this.#extension())
     // Not the extension's own hook: that one is silent for a peer without it.
     wire.on('extended', (name: string | number, handshake: { m?: Record<string, number> }) => {
@@ -138,7 +145,10 @@ export class Peer {
     if (this.#gone || this.#wire.destroyed) return
     const frame = encodeMessage(message)
     // On the wire it would wait until nothing is left to send on the lane; who has spoken has seen our proof.
-    if (this.#heard && this.#windowsBy !== 'wire' && this.#lane?.sendFrame(frame) === true) return
+    if (this.#heard && this.#windowsBy !== 'wire' && this.#lane?.sendFrame(frame) === true) {
+      if (this.#lane.framesWaiting > MAX_WAITING) this.drop(UNREAD)
+      return
+    }
     this.#wire.extended(EXTENSION, frame)
   }
 
@@ -171,6 +181,17 @@ export class Peer {
     lane.send(id, at, bytes)
   }
 
+  /** webtorrent answers some messages by itself (`reject`, `ut_metadata`): what waits is looked at below it. */
+  #bound(wire: Wire & Outlet): void {
+    const push = wire.push?.bind(wire)
+    if (push === undefined) return
+    wire.push = (bytes) => {
+      const more = push(bytes)
+      if ((wire._readableState?.buffered ?? 0) > HIGH_WATER + MAX_WAITING) this.drop(UNREAD)
+      return more
+    }
+  }
+
   /** Bytes queued here and in the data channel. */
   get buffered(): number {
     const channel = this.#context.connectionOf(this.#wire)?._channel
@@ -179,7 +200,7 @@ export class Peer {
 
   /** Resolves when there is room for another window, or the peer is gone. */
   async drained(): Promise<void> {
-    const timer = setTimeout(() => this.drop('does not read what it asked for'), READ_TIMEOUT_MS)
+    const timer = setTimeout(() => this.drop(UNREAD), READ_TIMEOUT_MS)
     try {
       if (this.#windowLane !== undefined) return await this.#windowLane.drained()
       while (!this.#gone && this.buffered > HIGH_WATER) await new Promise((done) => setTimeout(done, 5))
