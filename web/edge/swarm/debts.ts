@@ -28,10 +28,12 @@ const debtSchema = v.object({
   hashes: v.array(v.custom<Sha256Hex>((x) => typeof x === 'string' && isHex32(x))),
 })
 type DebtRecord = v.InferOutput<typeof debtSchema>
+/** With its latest quote, whose signature need not be checked again. */
+type Debt = Readonly<Pick<DebtRecord, 'at' | 'unproven' | 'hashes'> & { signed: SignedQuote }>
 
 export class Debts {
   readonly #parts: ShopParts
-  readonly #records = new Map<Sha256Hex, DebtRecord>()
+  readonly #debts = new Map<Sha256Hex, Debt>()
   /** Invoices that the wallet is asked for: one a debt, however often its buyer asks. */
   readonly #renewing = new Map<Sha256Hex, Promise<SignedQuote>>()
 
@@ -45,7 +47,7 @@ export class Debts {
 
   /** The payment hash that a debt is to be looked up by. */
   hashOf(id: Sha256Hex): Sha256Hex | undefined {
-    return this.#records.get(id)?.hashes.at(-1)
+    return this.#debts.get(id)?.hashes.at(-1)
   }
 
   /** Takes up what was owed before a restart. */
@@ -59,10 +61,10 @@ export class Debts {
         continue
       }
       const { id, buyer, pieces, amount, shape } = signed.quote
-      this.#records.set(id, record)
-      for (const hash of record.hashes) byHash.set(hash, id)
+      const { at, unproven, hashes } = record
+      this.#debts.set(id, { signed, at, unproven, hashes })
+      for (const hash of hashes) byHash.set(hash, id)
       const bytes = windowBytes(shape, pieces)
-      const { at, unproven } = record
       step({ tag: 'owed', debt: { id, buyer, pieces, bytes, amount, at, unproven } })
     }
   }
@@ -70,38 +72,37 @@ export class Debts {
   /** On disk before the quote goes out. */
   async write(sale: Pick<Sale, 'id' | 'at' | 'unproven'>, signed: SignedQuote): Promise<void> {
     const { id, paymentHash } = signed.quote
-    const hashes = [...(this.#records.get(id)?.hashes ?? []), paymentHash].slice(-MAX_HASHES)
+    const hashes = [...(this.#debts.get(id)?.hashes ?? []), paymentHash].slice(-MAX_HASHES)
     const { at, unproven } = sale
-    const record = { quote: toHex(signed.bytes), sig: toHex(signed.sig), at, unproven, hashes }
-    this.#records.set(id, record)
+    this.#debts.set(id, { signed, at, unproven, hashes })
+    const record: DebtRecord = { quote: toHex(signed.bytes), sig: toHex(signed.sig), at, unproven, hashes }
     this.#parts.byHash.set(paymentHash, id)
     await this.#parts.deps.journal.put(this.#key(id), utf8(JSON.stringify(record)))
   }
 
   /** Paid, or never delivered: nothing of it need be remembered. */
   async drop(id: Sha256Hex): Promise<void> {
-    for (const hash of this.#records.get(id)?.hashes ?? []) this.#parts.byHash.delete(hash)
-    this.#records.delete(id)
+    for (const hash of this.#debts.get(id)?.hashes ?? []) this.#parts.byHash.delete(hash)
+    this.#debts.delete(id)
     await this.#parts.deps.journal.delete(this.#key(id))
   }
 
   /** The preimage that fits one of its invoices is proof enough, whoever brings it. */
   onPaid(message: Extract<Message, { t: 'paid' }>): void {
-    const record = this.#records.get(message.quote)
-    if (record?.hashes.includes(sha256Hex(message.preimage)) !== true) return
+    const debt = this.#debts.get(message.quote)
+    if (debt?.hashes.includes(sha256Hex(message.preimage)) !== true) return
     this.#parts.step({ tag: 'settled', id: message.quote })
   }
 
   /** The buyer means to pay and its invoice has lapsed: the same debt, another invoice. */
   async onRenew(peer: Peer, message: Extract<Message, { t: 'renew' }>): Promise<void> {
     const { deps } = this.#parts
-    const record = this.#records.get(message.quote)
-    const signed = record === undefined ? undefined : openQuote(fromHex(record.quote), fromHex(record.sig))
-    if (record === undefined || signed === undefined || signed.quote.buyer !== peer.key)
+    const debt = this.#debts.get(message.quote)
+    if (debt === undefined || debt.signed.quote.buyer !== peer.key)
       return peer.send({ t: 'refuse', id: message.id, code: 'missing' })
     try {
-      const alive = signed.quote.expiry * 1000 > deps.nowMs() + 1000
-      const fresh = alive ? signed : await this.#renewed(signed.quote, record)
+      const alive = debt.signed.quote.expiry * 1000 > deps.nowMs() + 1000
+      const fresh = alive ? debt.signed : await this.#renewed(debt)
       peer.send({ t: 'quote', id: message.id, quote: fresh.bytes, sig: fresh.sig })
     } catch (error) {
       deps.log?.('debt not renewed', { message: messageOf(error) })
@@ -109,21 +110,20 @@ export class Debts {
     }
   }
 
-  #renewed(quote: Quote, record: DebtRecord): Promise<SignedQuote> {
-    const { id } = quote
-    const renewing =
-      this.#renewing.get(id) ?? this.#renew(quote, record).finally(() => this.#renewing.delete(id))
+  #renewed(debt: Debt): Promise<SignedQuote> {
+    const { id } = debt.signed.quote
+    const renewing = this.#renewing.get(id) ?? this.#renew(debt).finally(() => this.#renewing.delete(id))
     this.#renewing.set(id, renewing)
     return renewing
   }
 
-  async #renew(quote: Quote, record: DebtRecord): Promise<SignedQuote> {
+  async #renew({ signed: { quote }, at, unproven }: Debt): Promise<SignedQuote> {
     const { deps } = this.#parts
     const invoice = await this.invoice(quote)
     const expiry = Math.floor(deps.nowMs() / 1000) + CREDIT_QUOTE_S
     const next = { ...quote, paymentHash: invoice.paymentHash, invoice: invoice.bolt11, expiry }
     const signed = signQuote(next, deps.identity.secret, crypto.getRandomValues(new Uint8Array(32)))
-    await this.write({ id: quote.id, at: record.at, unproven: record.unproven }, signed)
+    await this.write({ id: quote.id, at, unproven }, signed)
     return signed
   }
 
@@ -138,9 +138,9 @@ export class Debts {
   async lookUp(): Promise<void> {
     const { deps, step } = this.#parts
     const { wallet } = deps
-    if (wallet === undefined || this.#records.size === 0) return
+    if (wallet === undefined || this.#debts.size === 0) return
     if (!(await wallet.info()).features.has('look-up')) return
-    for (const id of [...this.#records.keys()].slice(-MAX_LOOK_UPS)) {
+    for (const id of [...this.#debts.keys()].slice(-MAX_LOOK_UPS)) {
       const hash = this.hashOf(id)
       if (hash !== undefined && (await wallet.lookUp(hash))?.state === 'settled') step({ tag: 'settled', id })
     }
