@@ -318,3 +318,58 @@ test('what comes in while the balance is asked for is not waited for until it is
   await vi.waitUntil(() => one.requests().length > 0)
   await download.stop()
 })
+
+/** Purchases are written down only once `onDisk` resolves. */
+function slowJournal() {
+  const journal = memoryJournal()
+  const onDisk = Promise.withResolvers<void>()
+  const put = journal.put.bind(journal)
+  let writing = false
+  journal.put = async (key, ...parts) => {
+    if (key.startsWith('buy/')) {
+      writing = true
+      await onDisk.promise
+    }
+    return put(key, ...parts)
+  }
+  return { journal, onDisk, writes: () => writing }
+}
+
+test('a secret that comes before the wallet was asked settles nothing; one that comes after does', async () => {
+  const { journal, onDisk, ...disk } = slowJournal()
+  const pay = vi.fn(() => new Promise<PayResult>(() => undefined))
+  const { download, store, seller } = scene(ONE, { wallet: muteWallet({ pay }), journal })
+  await download.start()
+  const hasty = seller('hasty')
+  hasty.offer()
+  const { id, secret, amount } = hasty.serve(await vi.waitUntil(() => hasty.requests()[0]))
+  await vi.waitUntil(() => disk.writes())
+  hasty.say({ t: 'key', quote: id, secret })
+  onDisk.resolve()
+  await vi.waitUntil(() => pay.mock.calls.length > 0)
+  expect(download.get().paid).toBe(0)
+  expect(download.receipts()).toEqual([])
+  expect(store.have[0]).toBe(0)
+  hasty.say({ t: 'key', quote: id, secret })
+  await download.complete
+  expect(download.get().paid).toBe(amount)
+  await download.stop()
+})
+
+test('a secret that came before the wallet was asked, and whose payment fails, is no receipt', async () => {
+  const { journal, onDisk, ...disk } = slowJournal()
+  const pay = vi.fn(() => Promise.resolve<PayResult>({ tag: 'failed', code: 'payment-failed', message: '' }))
+  const { download, seller } = scene(ONE, { wallet: muteWallet({ pay }), journal })
+  await download.start()
+  const hasty = seller('hasty')
+  hasty.offer()
+  const { id, secret } = hasty.serve(await vi.waitUntil(() => hasty.requests()[0]))
+  await vi.waitUntil(() => disk.writes())
+  hasty.say({ t: 'key', quote: id, secret })
+  onDisk.resolve()
+  await vi.waitUntil(() => pay.mock.calls.length > 0)
+  await new Promise(setImmediate)
+  expect(download.receipts()).toEqual([])
+  await vi.waitUntil(async () => (await journal.keys('buy/')).length === 0)
+  await download.stop()
+})

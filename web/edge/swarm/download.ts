@@ -89,8 +89,8 @@ class RunningDownload implements Download {
     }
     this.#owing = new Owing(this.#parts)
     this.#mirrors = new MirrorPeers(this.#parts)
-    this.#intake = new WindowIntake(this.#parts, this.#owing, this.#mirrors)
     this.#payer = new Payer(this.#parts, this.#owing)
+    this.#intake = new WindowIntake(this.#parts, this.#owing, this.#payer, this.#mirrors)
     this.#opening = new WindowOpening(this.#parts, this.#owing)
     this.complete = new Promise((done) => (this.#resolveComplete = done))
     this.settled = new Promise((done) => (this.#resolveSettled = done))

@@ -17,6 +17,8 @@ import { LATEST_START_MS, type Wallet } from '../wallet/wallet.ts'
 export class Payer {
   readonly #parts: DownloadParts
   readonly #owing: Owing
+  /** What the wallet was asked to pay. */
+  readonly #handedIn = new WeakSet<Work>()
   /** The wallet's words when it last refused a payment. */
   trouble: string | undefined
   /** When the balance was last asked for. */
@@ -51,8 +53,14 @@ export class Payer {
     await this.#send(id, work, signed)
   }
 
+  /** Until then nothing can have been paid, and the ciphertext is still being written. */
+  handedIn(work: Work): boolean {
+    return this.#handedIn.has(work)
+  }
+
   async #send(id: WindowId, work: Work, signed: SignedQuote): Promise<void> {
     const { deps } = this.#parts
+    this.#handedIn.add(work)
     const result = await (deps.wallet as NonNullable<DownloadDeps['wallet']>).pay(signed.quote.invoice)
     if (!this.#parts.running) return
     this.trouble = result.tag === 'failed' ? result.message : undefined

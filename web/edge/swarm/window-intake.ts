@@ -11,6 +11,7 @@ import { blocksIn, BLOCK, HASH, pieceBytes, rootOfLeaves } from '../../core/swar
 import type { DownloadParts, Work } from './download-parts.ts'
 import { isMirror, type MirrorPeers } from './mirror-peers.ts'
 import type { Owing } from './owing.ts'
+import type { Payer } from './payer.ts'
 import type { Peer } from './peer.ts'
 import { refusalOf } from './quote-check.ts'
 import type { RateLimit } from './rate-limit.ts'
@@ -30,11 +31,13 @@ export class WindowIntake {
   /** Bytes of no open window, since the last whole one. */
   readonly #stray = new WeakMap<Peer, number>()
   readonly #owing: Owing
+  readonly #payer: Payer
   readonly #mirrors: MirrorPeers
 
-  constructor(parts: DownloadParts, owing: Owing, mirrors: MirrorPeers) {
+  constructor(parts: DownloadParts, owing: Owing, payer: Payer, mirrors: MirrorPeers) {
     this.#parts = parts
     this.#owing = owing
+    this.#payer = payer
     this.#mirrors = mirrors
   }
 
@@ -130,8 +133,9 @@ export class WindowIntake {
     if (window === undefined) return
     // The ciphertext has a channel of its own: a gift's secret may be here before the last block is, or is checked.
     const early = window.state === 'asked' && work.signed.quote.amount === 0
-    // Before the payment a secret proves nothing owed; with a payment out it is the settlement.
-    if (!early && window.amount > 0 && window.state !== 'paying' && window.state !== 'unknown') return
+    // Before the payment a secret proves nothing owed; with a payment out, or out before a restart, it is the settlement.
+    const out = window.state === 'unknown' || (window.state === 'paying' && this.#payer.handedIn(work))
+    if (!early && window.amount > 0 && !out) return
     work.preimage = toHex(message.secret)
     // What a payment cost is the wallet's to say.
     if (!early) this.#parts.step({ tag: 'settled', window: id, ...(window.amount === 0 && { fees: ZERO }) })
