@@ -1,9 +1,10 @@
 /** Peers that reserve, cancel, flood, lie about what they have, or drip: what it costs the other side, and for how long. */
 import { expect, test } from 'vitest'
 import { msat } from '../../web/core/money/msat.ts'
+import { REFUSED_BYTES } from '../../web/core/swarm/buyer-tick.ts'
 import { MAX_CANCELS_PER_S, MAX_OPEN_PER_PEER } from '../../web/core/exchange/desk-limits.ts'
 import type { Wallet } from '../../web/edge/wallet/wallet.ts'
-import { PIECE, PRICE, until, type Arena, type Device } from './arena.ts'
+import { ONE_PIECE, PIECE, PRICE, until, type Arena, type Device } from './arena.ts'
 import { finish, lost, whole } from './finish.ts'
 import { hostileBuyer } from './hostile-buyer.ts'
 import { hostileSeller } from './hostile-seller.ts'
@@ -126,6 +127,27 @@ test.each(['missing', 'closed', 'busy', 'unpaid', 'barred'] as const)(
       expect(liar.requests()).toBeLessThanOrEqual(arena.meta.pieces * (1 + seconds))
       expect(await lost(liar)).toBe(0)
     }),
+)
+
+test.each([
+  ['a giver', { gift: true }],
+  ['one that has sold a piece', { honestFor: 1 }],
+])(
+  'a seller that refuses once all has come, again and again (%s), rests after sixteen MiB and three times what is under way',
+  (_, script) =>
+    inArena(async (arena) => {
+      const tease = await hostileSeller(arena, { ...script, refusesAfter: 'busy' })
+      const device = await arena.device()
+      await tease.acted
+      const taken = tease.sentBytes
+      await fastForward(arena, device, 100, ({ state }) => state.tag === 'looking' && taken() > REFUSED_BYTES)
+      expect(taken()).toBeLessThanOrEqual(REFUSED_BYTES + 3 * arena.content.length)
+      const requests = tease.requests()
+      arena.skip(9 * 60_000)
+      expect(await finish(arena, device)).toBeLessThan(15_000)
+      expect(tease.requests()).toBe(requests)
+      expect(await lost(tease)).toBeLessThanOrEqual(ONE_PIECE)
+    }, 24),
 )
 
 test('a seller that falls silent keeps its pieces from others for fifteen seconds', () =>

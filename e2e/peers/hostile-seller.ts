@@ -31,6 +31,8 @@ export type Script = Readonly<{
   mangle?: (signed: SignedQuote, deals: readonly Deal[]) => { bytes: Bytes; sig: Bytes }
   /** Refuses every request. */
   refuses?: RefusalCode
+  /** Refuses what it has sent all of, in place of the quote. */
+  refusesAfter?: RefusalCode
   /** Bytes a frame; whole blocks. */
   frame?: number
   /** Between two frames. */
@@ -48,6 +50,7 @@ export type HostileSeller = Member & {
   leave(): Promise<void>
   readonly deals: readonly Deal[]
   readonly requests: () => number
+  readonly sentBytes: () => number
   /** Resolves when a window was served as the script says. */
   readonly acted: Promise<void>
   settle(deal: Deal): Promise<void>
@@ -70,6 +73,7 @@ export async function hostileSeller(arena: Ground, script: Script, as?: Self): P
   const money = arena.moneyName ?? 'sandbox:arena'
   const deals: Deal[] = []
   let requests = 0
+  let sentBytes = 0
   let acted: () => void = () => undefined
   const done = new Promise<void>((resolve) => (acted = resolve))
   const sellerKey = crypto.getRandomValues(new Uint8Array(32))
@@ -117,10 +121,12 @@ export async function hostileSeller(arena: Ground, script: Script, as?: Self): P
     for (let at = 0; at < sent.length && !peer.gone; at += frame) {
       if (turn.stopAfter !== undefined && at >= turn.stopAfter) return acted()
       peer.send({ t: 'data', id: request, at, bytes: sent.slice(at, at + frame) })
+      sentBytes += Math.min(frame, sent.length - at)
       await peer.drained()
       await turn.pause?.()
     }
-    if (turn.noQuote === true) return acted()
+    if (turn.refusesAfter !== undefined) peer.send({ t: 'refuse', id: request, code: turn.refusesAfter })
+    if (turn.noQuote === true || turn.refusesAfter !== undefined) return acted()
     await turn.beforeQuote?.(peer, request)
     const amount = priceOf(plain.length, price)
     const ask = { amount, description: 'window', expirySeconds: 120 }
@@ -163,6 +169,7 @@ export async function hostileSeller(arena: Ground, script: Script, as?: Self): P
     ...member,
     deals,
     requests: () => requests,
+    sentBytes: () => sentBytes,
     acted: done,
     offer,
     settle: (deal) => wallet.settleHoldInvoice(toHex(deal.secret)),
