@@ -1,6 +1,7 @@
 /** Those who do not play fair: sellers, each with one vice, and takers who never buy. */
 import type { Bytes, Sha256Hex } from '../../web/core/bytes.ts'
 import type { Sale } from '../../web/core/exchange/desk-state.ts'
+import type { RefusalCode } from '../../web/core/exchange/message.ts'
 import type { Quote, SignedQuote } from '../../web/core/exchange/quote.ts'
 import { msat } from '../../web/core/money/msat.ts'
 import { pieceBytes } from '../../web/core/swarm/merkle.ts'
@@ -28,7 +29,9 @@ export const vices = [
 ] as const
 /** Drawn in wide worlds only: the others are what their seeds were drawn from. */
 export const moreVices = ['no quote', 'drips', 'refuses', 'settles and goes'] as const
-export type Vice = (typeof vices)[number] | (typeof moreVices)[number]
+/** Half of those that would refuse at once. */
+export const REFUSES_LATE = 'refuses late'
+export type Vice = (typeof vices)[number] | (typeof moreVices)[number] | typeof REFUSES_LATE
 
 /** Between two frames of one that drips: less than a buyer takes for silence. */
 const DRIP_MS = 12_000
@@ -78,7 +81,8 @@ export class HostileConduct extends Conduct {
     if (this.#vice === 'drips')
       yield* wait<undefined>((resume) => this.node.things.clock.after(DRIP_MS, () => resume(undefined)))
   }
-  override quotes(): boolean {
+  override quotes(): boolean | RefusalCode {
+    if (this.#vice === REFUSES_LATE) return this.node.random.pick(refusals)
     return this.#vice !== 'no quote'
   }
   override sign(quote: Quote): SignedQuote {

@@ -4,7 +4,7 @@ import { BUYER_DEFAULTS } from '../../web/core/swarm/buyer.ts'
 import type { DeskPolicy } from '../../web/core/exchange/desk-policy.ts'
 import type { WalletLine } from './bank.ts'
 import type { Sabotage } from './buyer.ts'
-import { moreVices, takings, vices, type Taking, type Vice } from './hostile.ts'
+import { moreVices, REFUSES_LATE, takings, vices, type Taking, type Vice } from './hostile.ts'
 import type { NodeOptions } from './node.ts'
 import { Random } from './random.ts'
 
@@ -79,6 +79,9 @@ export function widen(plan: Plan, seed: number): Plan {
     ...node,
     line: { ...node.line, downBps: Math.min(node.line.downBps, downBps) },
   })
+  const lateness = new Random(`late ${seed}`)
+  const late = (vice: Vice | undefined): Vice | undefined =>
+    vice === 'refuses' && lateness.chance(0.5) ? REFUSES_LATE : vice
   const nodes = plan.nodes.map((node): PlannedNode => {
     const { buys, sells, vice, takes } = node
     const grown: PlannedNode = {
@@ -97,7 +100,7 @@ export function widen(plan: Plan, seed: number): Plan {
         unpaidBytes: sells.unpaidBytes * by,
         unprovenBytes: sells.unprovenBytes * by,
       },
-      vice: vice && random.chance(0.4) ? random.pick(moreVices) : vice,
+      vice: late(vice && random.chance(0.4) ? random.pick(moreVices) : vice),
     }
     if (takes !== undefined) return slow(grown, random.pick([Infinity, SLOW_BPS, ABSENT_BPS]))
     return buys !== undefined && random.chance(0.3) ? slow(grown, SLOW_BPS) : grown

@@ -1,6 +1,7 @@
 /** What an honest seller does at each turn where a hostile one does otherwise (`hostile.ts`). */
 import type { Bytes, Sha256Hex } from '../../web/core/bytes.ts'
 import type { Sale } from '../../web/core/exchange/desk-state.ts'
+import type { RefusalCode } from '../../web/core/exchange/message.ts'
 import type { Quote, SignedQuote } from '../../web/core/exchange/quote.ts'
 import type { Job } from './clock.ts'
 import type { Side } from './net.ts'
@@ -29,8 +30,8 @@ export class Conduct {
   }
   /** Between two frames of a window. */
   *pause(): Job {}
-  /** Whether a quote follows a window that is out. */
-  quotes(): boolean {
+  /** Whether a quote follows a window that is out, or which refusal. */
+  quotes(): boolean | RefusalCode {
     return true
   }
   sign(quote: Quote): SignedQuote {

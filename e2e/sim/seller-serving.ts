@@ -124,7 +124,12 @@ export class SellerServing {
 
   *#quote(sale: Sale, side: Side, { cipherRoot, bill }: Streamed): Job {
     const { node, conduct, step } = this.#parts
-    if (!conduct.quotes()) return
+    const quotes = conduct.quotes()
+    if (quotes === false) return
+    if (quotes !== true) {
+      if (isPreparing(sale)) seeOver(node, sale, true)
+      return step({ tag: 'failed', id: sale.id, code: quotes })
+    }
     const { ports, see } = node.things
     const { hash, expiry } = bill
     const invoice = yield* bill.text()
