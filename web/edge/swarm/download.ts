@@ -31,6 +31,8 @@ const TICK_MS = 500
 const SHOW_MS = 100
 /** The balance is asked for this often, should a notification be lost or others spend from it. */
 const BALANCE_MS = 10_000
+/** The least between two changes of a line of credit that are followed: each may set off requests. */
+const LINE_MS = 100
 /** Windows that a line of credit is shared by. */
 const WINDOWS_A_LINE = 4
 
@@ -52,6 +54,8 @@ class RunningDownload implements Download {
   readonly #peers = new Map<string, Peer>()
   /** Unpaid bytes that each seller on credit lets us have, by wire. */
   readonly #lines = new Map<string, number>()
+  /** Wires whose line was followed just now. */
+  readonly #followed = new Map<string, ReturnType<typeof setTimeout>>()
   readonly #rates = new Map<PartyKey, { bytes: number; rate: number }>()
   readonly #plainKeys = new Set<PartyKey>()
   readonly complete: Promise<void>
@@ -146,6 +150,8 @@ class RunningDownload implements Download {
         gives: (peer) => this.#gives(peer),
         gone: (peer) => {
           this.#lines.delete(peer.id)
+          clearTimeout(this.#followed.get(peer.id))
+          this.#followed.delete(peer.id)
           this.#offers.gone(peer)
           if (this.#peers.delete(peer.id)) this.#step({ tag: 'left', peer: peer.id })
         },
@@ -161,6 +167,10 @@ class RunningDownload implements Download {
     this.#stops.push(
       () => clearInterval(timer),
       () => this.#offers.stop(),
+      () => {
+        for (const timer of this.#followed.values()) clearTimeout(timer)
+        this.#followed.clear()
+      },
     )
     this.#stops.push(() => this.#mirrors.stop())
     for (const url of this.#deps.mirrors ?? []) this.#plainKeys.add(mirrorKey(url))
@@ -276,10 +286,20 @@ class RunningDownload implements Download {
 
   #onCredit(peer: Peer, bytes: number): void {
     this.#lines.set(peer.id, bytes)
+    if (!this.#followed.has(peer.id)) this.#followLine(peer)
+  }
+
+  #followLine(peer: Peer): void {
     const known = this.#parts.buyer.peers.get(peer.id)
     if (known?.mode !== 'credit') return
     const { key, price, gift, money, mode, offerUntilMs } = known
     const maxWindowBytes = this.#creditWindow(peer)
+    if (maxWindowBytes === known.maxWindowBytes) return
+    const rested = (): void => {
+      this.#followed.delete(peer.id)
+      this.#followLine(peer)
+    }
+    this.#followed.set(peer.id, setTimeout(rested, LINE_MS))
     this.#step({ tag: 'joined', peer: peer.id, key, price, gift, money, maxWindowBytes, mode, offerUntilMs })
   }
 
