@@ -4,7 +4,6 @@ import { pieceBytes, type Shape } from '../../core/swarm/merkle.ts'
 import { openCipher } from '../confidential/cipher.ts'
 import type { Metainfo, PieceStore } from './api.ts'
 import type { OpfsReply, OpfsRequest } from './opfs.worker.ts'
-import { readInto } from './read-into.ts'
 
 export class StorageError extends Error {
   override readonly name = 'StorageError'
@@ -108,8 +107,8 @@ export function fileStore(file: Blob, shape: Shape, key?: Bytes): PieceStore {
   return {
     have,
     bytesWritten: 0,
-    async read(offset, length, into = new Uint8Array(length)) {
-      const bytes = await readInto(file.slice(offset, offset + length), into)
+    async read(offset, length) {
+      const bytes = new Uint8Array(await file.slice(offset, offset + length).arrayBuffer())
       return cipher ? (await cipher)(offset, bytes) : bytes
     },
     write: (piece, bytes) =>

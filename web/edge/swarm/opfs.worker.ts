@@ -4,7 +4,7 @@
  * are asked for while others wait share one flush.
  */
 import { openCipher } from '../confidential/cipher.ts'
-import { readInto } from './read-into.ts'
+import { fileParts } from './file-parts.ts'
 
 export type OpfsRequest =
   | { op: 'open'; name: string; length: number; bits: number }
@@ -69,14 +69,8 @@ async function run(request: OpfsRequest): Promise<Uint8Array<ArrayBuffer> | unde
       return flushSoon(of)
     case 'import': {
       const cipher = request.key && (await openCipher(request.key))
-      const { file } = request
-      let memory = new ArrayBuffer(COPY_BYTES)
-      for (let at = 0; at < file.size; at += COPY_BYTES) {
-        const length = Math.min(COPY_BYTES, file.size - at)
-        const part = await readInto(file.slice(at, at + length), new Uint8Array(memory, 0, length))
-        writeAll(of.data, cipher ? await cipher(at, part) : part, at)
-        memory = part.buffer
-      }
+      for await (const { at, bytes } of fileParts(request.file, COPY_BYTES))
+        writeAll(of.data, cipher ? await cipher(at, bytes) : bytes, at)
       for (let piece = 0; piece * request.pieceLength < request.file.size; piece++) of.unflushed.push(piece)
       flush(of)
       return of.have.slice()

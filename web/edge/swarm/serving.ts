@@ -209,7 +209,11 @@ export class Serving {
     const runs = runsOf(sale.pieces, meta)
     const [first, ...more] = runs
     const memory = this.#buffers.take(sale.bytes)
-    if (first !== undefined && more.length === 0) return store.read(first.offset, first.length, memory)
+    if (first !== undefined && more.length === 0) {
+      const bytes = await store.read(first.offset, first.length, memory)
+      if (bytes.buffer !== memory.buffer) this.#buffers.give(memory)
+      return bytes
+    }
     let at = 0
     for (const { offset, length } of runs) {
       memory.set(await store.read(offset, length), at)
