@@ -146,6 +146,9 @@ test('twice: the same piece from two purchases, unless one of them was late', ()
   const first = at(1, pays('a'), ...settles('a'))
   expect(says([...first, ...at(10, pays('b'), ...settles('b'))])).toContain('bought piece 0 twice')
   expect(says([...first, ...at(10, pays('b')), ...at(6000, ...settles('b'))])).toBe('')
+  // Handed in again, it has its time anew.
+  const again = at(5500, pays('b'))
+  expect(says([...first, ...at(10, pays('b')), ...again, ...at(6000, ...settles('b'))])).toContain('twice')
 })
 
 test('bounds: price cap, fresh key, strangers together, payment slots', () => {

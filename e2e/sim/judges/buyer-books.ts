@@ -5,7 +5,8 @@ import type { BuyerBounds, FactOf } from '../trace.ts'
 export type Deal = {
   readonly seller: string
   readonly amount: number
-  readonly handedMs: number
+  /** When last: an invoice that the wallet never heard of has its time anew. */
+  handedMs: number
   readonly expiresAtMs: number
   /** Nothing of this key had come good when it was handed to the wallet. */
   readonly fresh: boolean

@@ -111,6 +111,7 @@ export class BuyerJudge implements Judge {
     if (known !== undefined) {
       // Handed in again because the wallet never heard of it: the same invoice pays once.
       if (known.settledMs > 0) this.#cry(`${buyer} pays ${fact.hash} again`)
+      known.handedMs = atMs
       return
     }
     const { fresh } = books.handOver(own, fact, atMs)
