@@ -268,7 +268,7 @@ describe('the seller’s desk', () => {
     }
     // 80 MiB paid for: 4 MiB by the limit, and two windows of 4 MiB.
     for (let i = 0; i < 3; i++) expect(ask(desk, ++id)).toMatchObject({ tag: 'serve' })
-    expect(ask(desk, ++id)).toMatchObject({ code: 'unpaid' })
+    expect(ask(desk, id + 1)).toMatchObject({ code: 'unpaid' })
     expect(desk.unpaidBytes).toBe(768 * BLOCK)
   })
 
