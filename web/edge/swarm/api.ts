@@ -23,7 +23,7 @@ import type { Metainfo } from '../../core/swarm/metainfo.ts'
 /** One artifact's bytes on disk (a file, or OPFS in a tab) and which pieces of them are proven. */
 export interface PieceStore {
   readonly have: Uint8Array // bitfield, BEP 3 order; changes in place
-  /** `into`, of `length` bytes, is given away: the result lies in its memory, or in fresh memory. */
+  /** `into`, of `length` bytes, may be filled and given back in place of fresh memory. */
   read(offset: number, length: number, into?: Bytes): Promise<Bytes>
   /** Durable when it resolves; then the piece's bit is set. */
   write(piece: number, bytes: Uint8Array): Promise<void>

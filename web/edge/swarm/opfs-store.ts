@@ -77,8 +77,8 @@ function storeOn(name: string, have: Uint8Array, shape: Shape): PieceStore {
     get bytesWritten() {
       return written
     },
-    async read(offset, length, into = new Uint8Array(length)) {
-      return (await ask({ op: 'read', name, offset, into }, [into.buffer])) ?? new Uint8Array()
+    async read(offset, length) {
+      return (await ask({ op: 'read', name, offset, length })) ?? new Uint8Array()
     },
     async write(piece, bytes) {
       const copy = bytes.slice() as Bytes

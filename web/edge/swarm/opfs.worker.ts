@@ -8,7 +8,7 @@ import { fileParts } from './file-parts.ts'
 
 export type OpfsRequest =
   | { op: 'open'; name: string; length: number; bits: number }
-  | { op: 'read'; name: string; offset: number; into: Uint8Array<ArrayBuffer> }
+  | { op: 'read'; name: string; offset: number; length: number }
   | { op: 'write'; name: string; piece: number; offset: number; bytes: Uint8Array<ArrayBuffer> }
   | { op: 'import'; name: string; file: Blob; pieceLength: number; key?: Uint8Array<ArrayBuffer> }
   | { op: 'close'; name: string }
@@ -58,10 +58,10 @@ async function run(request: OpfsRequest): Promise<Uint8Array<ArrayBuffer> | unde
   if (of === undefined) throw new Error('the file is not open')
   switch (request.op) {
     case 'read': {
-      const { into, offset } = request
-      if (of.data.read(into, { at: offset }) !== into.length)
-        throw new Error('the file is shorter than it should be')
-      return into
+      const bytes = new Uint8Array(request.length)
+      const read = of.data.read(bytes, { at: request.offset })
+      if (read !== request.length) throw new Error('the file is shorter than it should be')
+      return bytes
     }
     case 'write':
       writeAll(of.data, request.bytes, request.offset)

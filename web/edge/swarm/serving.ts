@@ -207,16 +207,16 @@ export class Serving {
   async #read(sale: Sale): Promise<Bytes> {
     const { meta, store } = this.#parts.session
     const runs = runsOf(sale.pieces, meta)
-    const [first, ...more] = runs
     const memory = this.#buffers.take(sale.bytes)
-    if (first !== undefined && more.length === 0) {
-      const bytes = await store.read(first.offset, first.length, memory)
-      if (bytes.buffer !== memory.buffer) this.#buffers.give(memory)
-      return bytes
-    }
     let at = 0
     for (const { offset, length } of runs) {
-      memory.set(await store.read(offset, length), at)
+      const into = runs.length === 1 ? memory : memory.subarray(at, at + length)
+      const part = await store.read(offset, length, into)
+      if (part !== into && runs.length === 1) {
+        this.#buffers.give(memory)
+        return part
+      }
+      if (part !== into) memory.set(part, at)
       at += length
     }
     return memory
