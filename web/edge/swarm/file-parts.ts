@@ -8,14 +8,19 @@ import type { Bytes } from '../../core/bytes.ts'
 export async function* fileParts(file: Blob, size: number): AsyncGenerator<{ at: number; bytes: Bytes }> {
   const reader = readerOf(file)
   let memory = new ArrayBuffer(size)
-  for (let at = 0; at < file.size; at += size) {
-    const length = Math.min(size, file.size - at)
-    const bytes =
-      reader === undefined
-        ? new Uint8Array(await file.slice(at, at + length).arrayBuffer())
-        : await fill(reader, memory, length)
-    yield { at, bytes }
-    memory = bytes.buffer
+  try {
+    for (let at = 0; at < file.size; at += size) {
+      const length = Math.min(size, file.size - at)
+      const bytes =
+        reader === undefined
+          ? new Uint8Array(await file.slice(at, at + length).arrayBuffer())
+          : await fill(reader, memory, length)
+      yield { at, bytes }
+      memory = bytes.buffer
+    }
+  } finally {
+    // Whoever reads may have stopped half way, on a full disk.
+    void reader?.cancel()
   }
 }
 

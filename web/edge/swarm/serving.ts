@@ -206,13 +206,12 @@ export class Serving {
 
   async #read(sale: Sale): Promise<Bytes> {
     const { meta, store } = this.#parts.session
-    const runs = runsOf(sale.pieces, meta)
     const memory = this.#buffers.take(sale.bytes)
     let at = 0
-    for (const { offset, length } of runs) {
-      const into = runs.length === 1 ? memory : memory.subarray(at, at + length)
+    for (const { offset, length } of runsOf(sale.pieces, meta)) {
+      const into = memory.subarray(at, at + length)
       const part = await store.read(offset, length, into)
-      if (part !== into && runs.length === 1) {
+      if (part !== into && length === sale.bytes) {
         this.#buffers.give(memory)
         return part
       }
